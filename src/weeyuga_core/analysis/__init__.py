@@ -1,0 +1,1 @@
+"""What follows from the records of a ledger: statistics, baselines, verdicts. Pure: no files, no clock."""

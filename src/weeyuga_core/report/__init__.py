@@ -1,0 +1,1 @@
+"""What a person reads: baselines as text. The same ledger gives the same bytes."""
