@@ -1,0 +1,53 @@
+# Two commands do it all on a machine with python3 (3.11 or newer), venv and make:
+#   make bench    install, start the embedded engine, measure it, show the baseline
+#   make test     install, run the tests
+# Both work offline from the second time on.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: bench test test-fast test-real lint types format benchmark-startup clean
+
+bench: $(INSTALLED) $(MODEL)
+	$(BIN)/weeyuga-bench run --cells-yaml examples/local/cells.yaml \
+		--allow-dirty --wait-load 60 --force-load --sink markdown=-
+
+test: $(INSTALLED) $(MODEL)
+	$(PYTEST)
+
+test-fast: $(INSTALLED)
+	$(PYTEST) -m "not real"
+
+test-real: $(INSTALLED) $(MODEL)
+	WEEYUGA_REAL_REQUIRED=1 $(PYTEST) -m real
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark-startup: $(INSTALLED)
+	$(BIN)/python benchmarks/startup.py
+
+$(INSTALLED): requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weeyuga-bench needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -r requirements-dev.txt
+	@touch $@
+
+$(MODEL): | $(INSTALLED)
+	$(BIN)/python tools/fetch_model.py models
+
+clean:
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
