@@ -308,7 +308,10 @@ class DescribesModel(Protocol):
     """Ability: facts of the served model (quantisation, context, ...), for the cell record."""
 
     async def facts(self) -> Mapping[str, Any]:
-        """Plain JSON values, no absolute paths."""
+        """Plain JSON values, no absolute paths.
+
+        `context` (tokens one request may use) and `template_sha256` (of the chat template) enter the fingerprint.
+        """
         ...
 
 

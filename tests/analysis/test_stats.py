@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from weeyuga_core.analysis.stats import mean, median, percentile, spread, success_interval
 
 durations = st.lists(st.integers(0, 10**13), min_size=2, max_size=60)
