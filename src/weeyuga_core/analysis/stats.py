@@ -1,6 +1,6 @@
 """Exact statistics for the small samples of a baseline, with the standard library alone.
 
-An empty sample has no statistics: every function answers None for it, never zero.
+An empty sample has no percentile and no mean: they are None for it, never zero.
 """
 
 from __future__ import annotations
@@ -75,19 +75,18 @@ def spread(values: Sequence[float], unit: int = 1) -> Spread:
     )
 
 
-def success_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+def success_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact interval of a success rate, as (low, high) shares.
 
     Clopper and Pearson (1934): `high` is the rate at which so few successes have half of what the confidence leaves
     over as their probability; `low` is the same of the failures, seen from the other end. It never covers less than
-    it promises, which matters more at five calls than being narrow. Raises ValueError unless 0 <= successes <= n.
+    it promises, which matters more at five calls than being narrow. No calls say nothing: (0, 1). Raises ValueError
+    unless 0 <= successes <= n.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes do not fit into {n} calls")
-    if n == 0:
-        return None
     tail = (1 - confidence) / 2
-    return 1 - _highest_rate(n - successes, n, tail), _highest_rate(successes, n, tail)
+    return 1.0 - _highest_rate(n - successes, n, tail), _highest_rate(successes, n, tail)
 
 
 def _highest_rate(k: int, n: int, tail: float) -> float:

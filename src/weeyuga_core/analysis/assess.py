@@ -1,0 +1,17 @@
+"""A ledger in, its baseline and its verdict out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weeyuga_core.analysis.baseline import Baseline, build
+from weeyuga_core.analysis.verdict import Judgement, judge
+
+if TYPE_CHECKING:
+    from weeyuga_core.ledger.reader import Ledger
+
+
+def assess(ledger: Ledger) -> tuple[Baseline, Judgement]:
+    """What a ledger says, and whether it may be believed."""
+    judgement = judge(ledger.meta, ledger.cells, ledger.calls, ledger.end, digest_ok=ledger.digest_ok, torn=ledger.torn)
+    return build(ledger.meta, ledger.cells, ledger.calls, ledger.end), judgement

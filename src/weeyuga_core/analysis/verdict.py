@@ -1,0 +1,270 @@
+"""Whether the numbers of a run may be published: a table of small rules over its records.
+
+The runner judges a run before it writes the end record; whoever reads the ledger judges it again, so that a run
+that died gets its verdict too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from weeyuga_core.analysis.blocks import Block, blocks, measured, skipped
+from weeyuga_core.analysis.notes import clip
+from weeyuga_core.analysis.stats import success_interval
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Verdict
+from weeyuga_core.provenance import clockcheck, gates
+
+if TYPE_CHECKING:
+    from weeyuga_core.ledger.reader import TornTail
+
+MIN_SUCCESS = 0.95
+"""A (cell, prompt) with fewer successful warm calls is a red flag."""
+
+
+@frozen(kw_only=True)
+class Judgement:
+    """The verdict, every reason against publishing, and what a reader should know besides."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The verdict in one line, as `unreliable: this; that`."""
+        return f"{self.verdict}: {'; '.join(self.reasons)}" if self.reasons else self.verdict
+
+
+@frozen(kw_only=True)
+class Evidence:
+    """Everything a rule may look at."""
+
+    meta: MetaRecord
+    cells: tuple[CellRecord, ...]
+    calls: tuple[CallRecord, ...]
+    end: EndRecord | None
+    digest_ok: bool | None
+    torn: TornTail | None
+    blocks: tuple[Block, ...]
+
+
+Rule = Callable[[Evidence], Iterator[str]]
+
+
+def judge(
+    meta: MetaRecord,
+    cells: Sequence[CellRecord],
+    calls: Sequence[CallRecord],
+    end: EndRecord | None,
+    *,
+    digest_ok: bool | None = None,
+    torn: TornTail | None = None,
+) -> Judgement:
+    """Weigh the records of a run.
+
+    Reasons that the end record already holds are kept, and its verdict is never made milder: whoever wrote it may
+    have seen what no record shows.
+    """
+    evidence = Evidence(
+        meta=meta,
+        cells=tuple(cells),
+        calls=tuple(calls),
+        end=end,
+        digest_ok=digest_ok,
+        torn=torn,
+        blocks=blocks(meta, cells, calls),
+    )
+    spoiled = _apply(INVALID, evidence)
+    doubts = _apply(UNRELIABLE, evidence)
+    recorded = end.reasons if end is not None else ()
+    return Judgement(
+        verdict=_worst("invalid" if spoiled else "unreliable" if doubts else "valid", end),
+        reasons=tuple(dict.fromkeys([*spoiled, *doubts, *recorded])),
+        notes=_apply(NOTES, evidence),
+    )
+
+
+# --- invalid: these are no numbers --------------------------------------------------------------------------
+
+
+def altered(evidence: Evidence) -> Iterator[str]:
+    """The bytes are not the ones that were written."""
+    if evidence.digest_ok is False:
+        yield "the ledger was changed after it was written: its bytes do not match the digest in its end record"
+
+
+def clocks_apart(evidence: Evidence) -> Iterator[str]:
+    """The clocks disagree so far that no duration can be believed."""
+    drift, meaning = _drift(evidence)
+    if meaning == "invalid":
+        yield f"monotonic and wall clock differ by {abs(drift):.2%}, more than {clockcheck.INVALID:.0%}"
+
+
+# --- unreliable: numbers, but not to be published as they are -----------------------------------------------
+
+
+def died(evidence: Evidence) -> Iterator[str]:
+    """The ledger stops without an end record."""
+    if evidence.end is None:
+        torn = evidence.torn
+        tail = f", and its last line broke off after {torn.bytes_len} bytes" if torn is not None else ""
+        yield f"the run died: the ledger has no end record{tail}"
+
+
+def interrupted(evidence: Evidence) -> Iterator[str]:
+    """Somebody stopped the run."""
+    if evidence.end is not None and evidence.end.interrupted:
+        yield "the run was interrupted"
+
+
+def known_at_start(evidence: Evidence) -> Iterator[str]:
+    """What the runner knew before the first call."""
+    yield from evidence.meta.warnings
+
+
+def busy(evidence: Evidence) -> Iterator[str]:
+    """The machine had other work; in the gate's own words, which the runner may have put among its warnings."""
+    words = gates.check_load(evidence.meta.load_avg_start[0], force=True)
+    if words is not None:
+        yield words
+
+
+def undocumented_changes(evidence: Evidence) -> Iterator[str]:
+    """Uncommitted changes, and nobody can tell which."""
+    if evidence.meta.git_dirty and not evidence.meta.git_dirty_files:
+        yield "uncommitted changes that the meta record does not list"
+
+
+def clocks_doubtful(evidence: Evidence) -> Iterator[str]:
+    """The clocks disagree more than they should."""
+    drift, meaning = _drift(evidence)
+    if meaning == "warn":
+        yield f"monotonic and wall clock differ by {abs(drift):.2%}, more than {clockcheck.WARN:.1%}"
+
+
+def nothing_measured(evidence: Evidence) -> Iterator[str]:
+    """Not one call brought a number."""
+    if not any(call.error is None for call in measured(evidence.calls)):
+        yield "no call succeeded"
+
+
+def unidentified(evidence: Evidence) -> Iterator[str]:
+    """Nobody can say what exactly was measured."""
+    records = {cell.cell_id: cell for cell in evidence.cells}
+    for cell_id in dict.fromkeys(block.cell_id for block in evidence.blocks):
+        cell = records.get(cell_id)
+        if cell is None:
+            yield f"{cell_id}: no cell record, so engine version and model digest are unknown"
+            continue
+        if cell.engine_version is None:
+            yield f"{cell_id}: engine version not recorded"
+        if cell.model_digest is None:
+            yield f"{cell_id}: model digest not recorded"
+
+
+def failing(evidence: Evidence) -> Iterator[str]:
+    """Too many warm calls failed."""
+    for block in evidence.blocks:
+        n, ok = len(block.warm), len(block.warm_ok)
+        if n and ok / n < MIN_SUCCESS:
+            low, high = success_interval(ok, n)
+            interval = f"success rate {ok / n:.2f}, 95 % interval {100 * low:.0f}-{100 * high:.0f} %"
+            yield f"{_name(block)}: {n - ok} of {n} warm calls failed ({interval}); investigate before publishing"
+
+
+def not_cold(evidence: Evidence) -> Iterator[str]:
+    """The answer of a cold call disproves that it was cold."""
+    for block in evidence.blocks:
+        for call in block.cold[:1]:
+            if call.cold_proven is False:
+                words = f": {clip(call.cold_proof)}" if call.cold_proof else ""
+                yield f"{_name(block)}: the cold call was not cold{words}"
+
+
+# --- notes: true, and no reason against publishing ----------------------------------------------------------
+
+
+def documented_changes(evidence: Evidence) -> Iterator[str]:
+    """Uncommitted changes, each listed."""
+    files = evidence.meta.git_dirty_files
+    if evidence.meta.git_dirty and files:
+        yield f"uncommitted changes, every file listed in the meta record: {', '.join(files)}"
+
+
+def no_repository(evidence: Evidence) -> Iterator[str]:
+    """No commit to name."""
+    if evidence.meta.git_sha is None:
+        yield f"no git commit recorded: {evidence.meta.git_note or 'no reason given'}"
+
+
+def smoke(evidence: Evidence) -> Iterator[str]:
+    """A smoke run is no baseline."""
+    if evidence.meta.smoke:
+        yield "a smoke run: it shows that the path works, and is no baseline"
+
+
+def gaps(evidence: Evidence) -> Iterator[str]:
+    """What the run set out to do and did not bring home."""
+    made = sum(len(block.calls) for block in evidence.blocks)
+    failed = sum(call.error is not None for block in evidence.blocks for call in block.calls)
+    left_out = len(skipped(evidence.calls))
+    parts = [
+        f"{made} of {evidence.meta.steps_planned} planned calls recorded" if made < evidence.meta.steps_planned else "",
+        f"{failed} failed" if failed else "",
+        f"{left_out} skipped" if left_out else "",
+    ]
+    if any(parts):
+        yield f"incomplete: {', '.join(part for part in parts if part)}"
+
+
+INVALID: tuple[Rule, ...] = (altered, clocks_apart)
+UNRELIABLE: tuple[Rule, ...] = (
+    died,
+    interrupted,
+    known_at_start,
+    busy,
+    undocumented_changes,
+    clocks_doubtful,
+    nothing_measured,
+    unidentified,
+    failing,
+    not_cold,
+)
+NOTES: tuple[Rule, ...] = (documented_changes, no_repository, smoke, gaps)
+
+
+def _apply(rules: Iterable[Rule], evidence: Evidence) -> tuple[str, ...]:
+    return tuple(reason for rule in rules for reason in rule(evidence))
+
+
+def _worst(found: Verdict, end: EndRecord | None) -> Verdict:
+    order: tuple[Verdict, ...] = ("valid", "unreliable", "invalid")
+    return max(found, end.verdict if end is not None else found, key=order.index)
+
+
+def _drift(evidence: Evidence) -> tuple[float, Literal["warn", "invalid"] | None]:
+    """The drift of the clocks over the run, and what it means at the run's length."""
+    if evidence.end is None or evidence.end.clock_drift is None:
+        return 0.0, None
+    drift = evidence.end.clock_drift
+    wall_s = _seconds_between(evidence.meta.started_at_utc, evidence.end.finished_at_utc)
+    # The drift is relative to the monotonic clock, the only one of the two that nobody sets.
+    mono_s = math.inf if wall_s is None or drift <= -1 else wall_s / (1 + drift)
+    return drift, clockcheck.classify(drift, mono_s)
+
+
+def _seconds_between(start: str, end: str) -> float | None:
+    """Seconds from one ISO 8601 time to the other; None where a ledger of another hand holds something else."""
+    try:
+        return abs((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _name(block: Block) -> str:
+    return f"{block.cell_id} {block.prompt_id}"
