@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from weeyuga_core.interfaces import Provided
+from weeyuga_core.provided import Provided
 
 if TYPE_CHECKING:
     from weeyuga_core.model.plan import RunPlan

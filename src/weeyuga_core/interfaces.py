@@ -15,25 +15,10 @@ from attrs import field, frozen
 
 from weeyuga_core.model.plan import Cell, Prompt, Timeouts
 from weeyuga_core.model.records import EndRecord, MetaRecord
+from weeyuga_core.provided import Provided as Provided
 
 if TYPE_CHECKING:
     import httpx
-
-# --- what a plugin registers -------------------------------------------------------------------------------
-
-
-@frozen
-class Provided:
-    """A reference to something a plugin offers; nothing is imported until it is chosen.
-
-    `name` is what the user types (the engine part of a cell id, the NAME of --sink, a command).
-    `target` is `"package.module:attribute"`.
-    """
-
-    name: str
-    summary: str
-    target: str
-
 
 # --- what the core hands to an adapter ---------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
         if cmd_name in COMMANDS:
             module, _, attribute = COMMANDS[cmd_name][1].partition(":")
             found: object = getattr(import_module(module), attribute)
-        elif self.plugins().knows_command(cmd_name):
+        elif self.plugins().offers_command(cmd_name):
             found = self.plugins().command(cmd_name)
         else:
             return None
@@ -94,7 +94,7 @@ def _no_such_command(typed: str, group: LazyGroup) -> str:
     lines = [f"no command {typed!r}"]
     if near := get_close_matches(typed, group.summaries()):
         lines.append(f"  = help: did you mean {' or '.join(repr(name) for name in near)}?")
-    lines += [f"  = note: {words}" for words in group.plugins().broken_words()]
+    lines += [f"  = note: {words}" for words in group.plugins().broken()]
     return "\n".join(lines)
 
 
