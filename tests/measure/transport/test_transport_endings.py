@@ -1,0 +1,191 @@
+"""How an exchange ends: in order, short, early, too long, late."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from weeyuga_core.errors import CallError
+from weeyuga_core.measure import connection as connection_module
+from weeyuga_core.measure.client import MeasuringClient
+from weeyuga_core.model.plan import Timeouts
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("after", ["close", "reset"])
+@pytest.mark.parametrize(
+    "sent", [(CHUNKED, b"3\r\nabc\r\n"), (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"abc")]
+)
+def test_body_that_stops_short_ends_as_reset(scripted, sent, after):
+    async def script(peer):
+        await peer.request()
+        await peer.send(*sent)
+        if after == "reset":
+            await asyncio.sleep(0.02)  # A reset may overtake bytes that the client has not read yet.
+            peer.reset()
+
+    got = asyncio.run(scripted.ask_once(script))
+    assert (got.reply.ending, got.reply.status) == ("reset", 200)
+    assert got.reply.body == b"abc"
+    assert "after 3 body bytes, before the body's end" in got.reply.detail
+
+
+def test_reset_of_a_body_of_no_stated_size_is_not_its_end(scripted):
+    async def script(peer):
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.sleep(0.02)  # As above.
+        peer.reset()
+
+    assert asyncio.run(scripted.ask_once(script)).reply.ending == "reset"
+
+
+def test_half_closed_connection_ends_a_whole_reply_and_is_not_reused(scripted):
+    async def play():
+        async def script(peer):
+            await peer.request()
+            await peer.send(OK)
+            peer.half_close()
+            await peer.gone()
+
+        async with scripted.serve(script) as server, MeasuringClient() as client:
+            return [await scripted.ask(client, server) for _ in range(2)]
+
+    assert [(got.reply.ending, got.connection) for got in asyncio.run(play())] == [("eof", "new")] * 2
+
+
+def test_half_closed_connection_in_mid_body_is_a_reset(scripted):
+    async def script(peer):
+        await peer.request()
+        await peer.send(CHUNKED)
+        peer.half_close()
+        await peer.gone()
+
+    assert asyncio.run(scripted.ask_once(script)).reply.ending == "reset"
+
+
+def test_answer_that_comes_before_the_request_is_sent_is_taken(scripted):
+    async def play():
+        async def script(peer):
+            await peer.reader.readuntil(b"\r\n\r\n")
+            peer.reader._transport.pause_reading()
+            await peer.send(b"HTTP/1.1 413 Too much\r\nContent-Length: 2\r\n\r\nno")
+            peer.reader._transport.resume_reading()
+            await peer.gone()
+
+        async with scripted.serve(script) as server, MeasuringClient() as client:
+            first = await scripted.ask(client, server, body=b"x" * (32 << 20))
+            return first, await scripted.ask(client, server)
+
+    first, second = asyncio.run(play())
+    assert (first.reply.ending, first.reply.status, first.reply.body) == ("eof", 413, b"no")
+    assert second.connection == "new"
+
+
+def test_large_request_arrives_whole(scripted):
+    async def play():
+        got = []
+
+        async def script(peer):
+            got.append(await peer.request())
+            await peer.send(OK)
+
+        async with scripted.serve(script) as server, MeasuringClient() as client:
+            await scripted.ask(client, server, body=bytes(range(256)) * 40_000)
+        return got[0].partition(b"\r\n\r\n")[2]
+
+    assert asyncio.run(play()) == bytes(range(256)) * 40_000
+
+
+def test_body_over_the_bound_ends_as_protocol(scripted, monkeypatch):
+    monkeypatch.setattr(connection_module, "MAX_BODY_BYTES", 1000)
+    endless = [CHUNKED, *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 50]
+    got = asyncio.run(scripted.ask_once(scripted.answer(*endless)))
+    assert got.reply.ending == "protocol"
+    assert "1000 bytes" in got.reply.detail
+
+
+def test_nobody_listens(scripted):
+    async def play():
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        async with MeasuringClient() as client:
+            return await client.exchange(httpx.Request("GET", f"http://127.0.0.1:{port}/"), scripted.LIMITS), port
+
+    got, port = asyncio.run(play())
+    assert (got.reply.ending, got.reply.status, got.connection, got.write_ns) == ("connect", None, None, None)
+    assert got.reply.detail == f"no connection to 127.0.0.1:{port}: Connection refused"
+
+
+def test_name_that_does_not_exist(scripted):
+    async def play():
+        async with MeasuringClient() as client:
+            return await client.exchange(httpx.Request("GET", "http://no-such-host.invalid/"), scripted.LIMITS)
+
+    got = asyncio.run(play())
+    assert got.reply.ending == "connect"
+    assert "'no-such-host.invalid' cannot be resolved" in got.reply.detail
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "words"),
+    [("ftp://h.example/", {}, "neither http nor https"), ("http://h.example/", {"A": "b\r\nc"}, "'A' holds")],
+)
+def test_request_that_cannot_be_sent_is_a_call_error(scripted, url, headers, words):
+    async def play():
+        async with MeasuringClient() as client:
+            await client.exchange(httpx.Request("GET", url, headers=headers), scripted.LIMITS)
+
+    with pytest.raises(CallError, match=words) as raised:
+        asyncio.run(play())
+    assert raised.value.kind == "request"
+
+
+# --- timeouts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sent", "status"), [((), None), ((b"HTTP/1.1 2",), None), ((CHUNKED, b"1\r\na\r\n"), 200)])
+def test_silence_ends_as_idle(scripted, sent, status):
+    limits = Timeouts(connect_s=10, idle_s=0.2, total_s=60)
+    got = asyncio.run(scripted.ask_once(scripted.answer(*sent), timeouts=limits))
+    assert (got.reply.ending, got.reply.detail) == ("idle", "no byte came for 0.2 s")
+    assert got.reply.status == status
+    assert got.end_ns >= 200_000_000
+
+
+def test_any_byte_restarts_the_idle_limit_but_not_the_total_one(scripted):
+    async def script(peer):
+        await peer.request()
+        await peer.send(CHUNKED)
+        while True:
+            await peer.send(b"1\r\na\r\n")
+            await asyncio.sleep(0.01)
+
+    limits = Timeouts(connect_s=10, idle_s=20, total_s=0.3)
+    got = asyncio.run(scripted.ask_once(script, timeouts=limits))
+    assert (got.reply.ending, got.reply.detail) == ("total", "not over after 0.3 s")
+    assert len(got.reply.reads) > 1
+
+
+async def silent(peer):
+    await peer.gone()
+
+
+@pytest.mark.parametrize(
+    ("limits", "ending"),
+    [(Timeouts(connect_s=0.1, total_s=60), "connect"), (Timeouts(connect_s=60, total_s=0.1), "total")],
+)
+def test_connecting_takes_too_long(scripted, limits, ending):
+    async def play():
+        async with scripted.serve(silent) as server, MeasuringClient() as client:
+            server.url = server.url.replace("http:", "https:")
+            return await scripted.ask(client, server, timeouts=limits)
+
+    got = asyncio.run(play())
+    assert (got.reply.ending, got.connection) == (ending, None)
+    assert "0.1 s" in got.reply.detail
