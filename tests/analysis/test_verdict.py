@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from weeyuga_core.analysis.verdict import Judgement, judge
+from weeyuga_core.ledger.reader import TornTail
 from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord
 
 Make = Callable[..., Any]
@@ -81,6 +82,19 @@ def test_a_changed_ledger_is_invalid(run: Make) -> None:
     assert "changed after it was written" in judged.reasons[0]
 
 
+def test_a_ledger_with_missing_lines_is_invalid(run: Make) -> None:
+    judged = run(gaps=("line 5: seq 4 is followed by 6",))
+    assert judged.line == "invalid: lines are missing from the ledger: line 5: seq 4 is followed by 6"
+
+
+def test_a_torn_last_line_is_told_with_the_death_of_the_run(
+    meta: Make, cell: Make, block_calls: list[CallRecord]
+) -> None:
+    torn = TornTail(offset=900, bytes_len=17, line_no=5)
+    judged = judge(meta(), [cell()], block_calls, None, torn=torn)
+    assert judged.reasons == ("the run died: the ledger has no end record, and its last line broke off after 17 bytes",)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -102,7 +116,7 @@ def test_a_reason_that_the_runner_knew_already_stands_once(run: Make, meta: Make
 def test_uncommitted_changes_that_are_all_listed_are_a_note(run: Make, meta: Make) -> None:
     judged = run(meta(git_dirty=True, git_dirty_files=(" M a.py",), flags=("--allow-dirty",)))
     assert judged.verdict == "valid"
-    assert judged.notes == ("uncommitted changes, every file listed in the meta record:  M a.py",)
+    assert judged.notes == ("uncommitted changes, each file listed in the meta record",)
 
 
 def test_a_run_outside_a_repository_is_a_note_with_its_reason(run: Make, meta: Make) -> None:

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def assess(ledger: Ledger) -> tuple[Baseline, Judgement]:
     """What a ledger says, and whether it may be believed."""
-    judgement = judge(ledger.meta, ledger.cells, ledger.calls, ledger.end, digest_ok=ledger.digest_ok, torn=ledger.torn)
-    return build(ledger.meta, ledger.cells, ledger.calls, ledger.end), judgement
+    records = ledger.meta, ledger.cells, ledger.calls, ledger.end
+    return build(*records), judge(*records, digest_ok=ledger.digest_ok, torn=ledger.torn, gaps=ledger.gaps)

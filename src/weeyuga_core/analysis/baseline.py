@@ -153,7 +153,7 @@ def build(
 
 def to_json(baseline: Baseline) -> dict[str, Any]:
     """The baseline as plain JSON values; meta, cell and end records as they stand in the ledger."""
-    plain = asdict(baseline, retain_collection_types=False)
+    plain = asdict(baseline)
     plain["meta"] = record_to_json(baseline.meta)
     plain["end"] = None if baseline.end is None else record_to_json(baseline.end)
     for cell, shown in zip(baseline.cells, plain["cells"], strict=True):

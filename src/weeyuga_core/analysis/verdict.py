@@ -50,6 +50,7 @@ class Evidence:
     end: EndRecord | None
     digest_ok: bool | None
     torn: TornTail | None
+    gaps: tuple[str, ...]
     blocks: tuple[Block, ...]
 
 
@@ -64,8 +65,9 @@ def judge(
     *,
     digest_ok: bool | None = None,
     torn: TornTail | None = None,
+    gaps: Sequence[str] = (),
 ) -> Judgement:
-    """Weigh the records of a run.
+    """Weigh the records of a run; the keywords are what only a reader of the file can know.
 
     Reasons that the end record already holds are kept, and its verdict is never made milder: whoever wrote it may
     have seen what no record shows.
@@ -77,6 +79,7 @@ def judge(
         end=end,
         digest_ok=digest_ok,
         torn=torn,
+        gaps=tuple(gaps),
         blocks=blocks(meta, cells, calls),
     )
     spoiled = _apply(INVALID, evidence)
@@ -96,6 +99,12 @@ def altered(evidence: Evidence) -> Iterator[str]:
     """The bytes are not the ones that were written."""
     if evidence.digest_ok is False:
         yield "the ledger was changed after it was written: its bytes do not match the digest in its end record"
+
+
+def thinned(evidence: Evidence) -> Iterator[str]:
+    """Lines were taken out."""
+    for gap in evidence.gaps:
+        yield f"lines are missing from the ledger: {gap}"
 
 
 def clocks_apart(evidence: Evidence) -> Iterator[str]:
@@ -191,9 +200,8 @@ def not_cold(evidence: Evidence) -> Iterator[str]:
 
 def documented_changes(evidence: Evidence) -> Iterator[str]:
     """Uncommitted changes, each listed."""
-    files = evidence.meta.git_dirty_files
-    if evidence.meta.git_dirty and files:
-        yield f"uncommitted changes, every file listed in the meta record: {', '.join(files)}"
+    if evidence.meta.git_dirty and evidence.meta.git_dirty_files:
+        yield "uncommitted changes, each file listed in the meta record"
 
 
 def no_repository(evidence: Evidence) -> Iterator[str]:
@@ -222,7 +230,7 @@ def gaps(evidence: Evidence) -> Iterator[str]:
         yield f"incomplete: {', '.join(part for part in parts if part)}"
 
 
-INVALID: tuple[Rule, ...] = (altered, clocks_apart)
+INVALID: tuple[Rule, ...] = (altered, thinned, clocks_apart)
 UNRELIABLE: tuple[Rule, ...] = (
     died,
     interrupted,
