@@ -1,0 +1,241 @@
+"""The engine adapter of the golden server. No entry point offers it: calibration and tests build it themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from weeyuga_core.interfaces import (
+    Answer,
+    Call,
+    ColdClaim,
+    ColdProof,
+    Done,
+    EngineTimings,
+    Finish,
+    Health,
+    Identity,
+    Reasoning,
+    Reply,
+    Role,
+    StreamError,
+    StreamEvent,
+    Target,
+    ToolCall,
+    Usage,
+)
+from weeyuga_core.measure.wire import ndjson_lines, sse_events
+
+_HEALTH_S = 1.0
+_NS_PER_MS = 1_000_000
+_ABSURD = 1e18
+_PATHS = {"openai_sse": "/v1/chat/completions", "ndjson": "/api/chat"}
+_DELTAS: dict[str, Callable[[int, str], StreamEvent]] = {
+    "reasoning_content": Reasoning,
+    "thinking": Reasoning,
+    "content": Answer,
+    "tool_calls": ToolCall,
+}
+
+
+class GoldenAdapter:
+    """Asks a golden server for the reply that the cell's `options` script; see `golden_script.GoldenScript`."""
+
+    def __init__(self, target: Target, http: httpx.AsyncClient) -> None:
+        self._target = target
+        self._http = http
+        self._shape = target.cell.options.get("shape", "openai_sse")
+
+    async def health(self) -> Health:
+        """Ready when the server says so within 1 s."""
+        try:
+            answer = await self._http.get(f"{self._target.base_url}/health", timeout=_HEALTH_S)
+        except httpx.HTTPError as wrong:
+            return Health("down", str(wrong) or type(wrong).__name__)
+        return Health("ready") if answer.status_code == 200 else Health("loading", f"HTTP status {answer.status_code}")
+
+    async def engine_version(self) -> str | None:
+        """What the server says of itself."""
+        return await self._prop("version")
+
+    async def model_digest(self) -> str | None:
+        """What the server says of its model, which is none."""
+        return await self._prop("digest")
+
+    async def make_cold(self) -> ColdClaim:
+        """There is nothing to unload."""
+        return ColdClaim("process_warm", "a golden server loads nothing")
+
+    def build(self, call: Call) -> httpx.Request:
+        """The prompt as one user message, and the script."""
+        body = {
+            "model": self._target.cell.model_name,
+            "messages": [{"role": "user", "content": call.prompt.text}],
+            "max_tokens": call.prompt.max_tokens,
+            "stream": True,
+            "golden": dict(self._target.cell.options),
+        }
+        url = f"{self._target.base_url}{_PATHS[self._shape]}"
+        return httpx.Request("POST", url, json=body, headers={"accept-encoding": "identity"})
+
+    def events(self, reply: Reply) -> Iterator[StreamEvent]:
+        """The events of either shape."""
+        if reply.status != 200:
+            yield from _refusal(reply)
+            return
+        if self._shape == "ndjson":
+            for line in ndjson_lines(reply.reads):
+                yield from _line(line.ns, line.text)
+        else:
+            for event in sse_events(reply.reads):
+                yield from _line(event.ns, event.data)
+
+    def prove_cold(self, claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
+        """Cold means that no prompt token was cached, as far as the server says."""
+        cached = next((e.cached_prompt_tokens for e in reversed(events) if isinstance(e, Usage)), None)
+        if cached is None:
+            return ColdProof(None, "cached tokens unknown")
+        return ColdProof(cached == 0, f"{cached} cached tokens")
+
+    async def _prop(self, name: str) -> str | None:
+        answer = await self._http.get(f"{self._target.base_url}/props", timeout=_HEALTH_S)
+        value = answer.raise_for_status().json().get(name)
+        return value if isinstance(value, str) else None
+
+
+def _refusal(reply: Reply) -> Iterator[StreamEvent]:
+    """An answer that is no stream."""
+    if reply.status is not None:
+        parsed = _parsed(reply.body.decode("utf-8", "replace"))
+        ns = reply.reads[-1].ns if reply.reads else 0
+        yield StreamError(ns, f"http_{reply.status}", _words(parsed) or f"HTTP status {reply.status}")
+
+
+def _line(ns: int, text: str) -> Iterator[StreamEvent]:
+    """The events of one data line: one at least."""
+    if text == "[DONE]":
+        yield Done(ns)
+        return
+    chunk = _parsed(text)
+    if chunk is None:
+        yield StreamError(ns, "bad_stream", f"not a JSON object: {text[:80]!r}")
+        return
+    if "error" in chunk:
+        yield StreamError(ns, "engine_error", _words(chunk) or "an error without words")
+        return
+    if isinstance(chunk.get("id"), str):
+        yield Identity(ns=ns, response_id=chunk["id"])
+    yield from list(_parts(ns, chunk)) or [Role(ns)]
+
+
+def _parts(ns: int, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
+    """What a chunk carries besides its id."""
+    choice = _first(chunk.get("choices"))
+    message = _object(choice.get("delta")) or _object(chunk.get("message"))
+    for name, make in _DELTAS.items():
+        if text := message.get(name):
+            yield make(ns, text if isinstance(text, str) else json.dumps(text))
+    finish = choice.get("finish_reason", chunk.get("done_reason"))
+    if isinstance(finish, str):
+        yield Finish(ns, finish)
+    if usage := _usage(ns, chunk):
+        yield usage
+    if timings := _timings(ns, chunk):
+        yield timings
+    if chunk.get("done") is True:
+        yield Done(ns)
+
+
+def _usage(ns: int, chunk: Mapping[str, Any]) -> Usage | None:
+    """Token counts, in either shape."""
+    if usage := _object(chunk.get("usage")):
+        return Usage(
+            ns=ns,
+            prompt_tokens=_count(usage, "prompt_tokens"),
+            completion_tokens=_count(usage, "completion_tokens"),
+            cached_prompt_tokens=_count(_object(usage.get("prompt_tokens_details")), "cached_tokens"),
+        )
+    if "eval_count" in chunk:
+        return Usage(
+            ns=ns, prompt_tokens=_count(chunk, "prompt_eval_count"), completion_tokens=_count(chunk, "eval_count")
+        )
+    return None
+
+
+def _timings(ns: int, chunk: Mapping[str, Any]) -> EngineTimings | None:
+    """The engine's clock, in either shape; it counts n - 1 intervals in both."""
+    if told := _object(chunk.get("timings")):
+        return _made_timings(ns, told, "prompt_ms", "predicted_ms", "predicted_n", _NS_PER_MS)
+    told = {name: chunk[name] for name in ("prompt_eval_duration", "eval_duration", "eval_count") if name in chunk}
+    if "eval_duration" in told or "prompt_eval_duration" in told:
+        return _made_timings(ns, told, "prompt_eval_duration", "eval_duration", "eval_count", 1)
+    return None
+
+
+def _made_timings(ns: int, told: Mapping[str, Any], prompt: str, predicted: str, n: str, unit: int) -> EngineTimings:
+    """Timings from those keys, durations in `unit` ns."""
+    tokens = _count(told, n)
+    intervals = None if tokens is None else max(0, tokens - 1)
+    predicted_ns = _duration(told, predicted, unit)
+    rate = _number(told, "predicted_per_second")
+    if rate is None and intervals and predicted_ns:
+        rate = intervals / (predicted_ns / 1e9)
+    return EngineTimings(
+        ns=ns,
+        prompt_ns=_duration(told, prompt, unit),
+        prompt_n=_count(told, "prompt_n"),
+        predicted_ns=predicted_ns,
+        predicted_n=tokens,
+        predicted_intervals=intervals,
+        tokens_per_sec=rate,
+        raw=dict(told),
+    )
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """The JSON object in that text, or None."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _words(answer: Mapping[str, Any] | None) -> str | None:
+    """The message of an error object."""
+    error = (answer or {}).get("error")
+    message = error.get("message") if isinstance(error, dict) else error
+    return message if isinstance(message, str) else None
+
+
+def _first(value: Any) -> Mapping[str, Any]:
+    """The first object of a list, or an empty one."""
+    return _object(value[0]) if isinstance(value, list) and value else {}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _count(values: Mapping[str, Any], name: str) -> int | None:
+    """A whole number of zero or more."""
+    value = values.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _number(values: Mapping[str, Any], name: str) -> float | None:
+    """A number of a size that means something; NaN and the infinities do not."""
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _ABSURD:
+        return None
+    return float(value)
+
+
+def _duration(values: Mapping[str, Any], name: str, unit: int) -> int | None:
+    """A duration in ns."""
+    value = _number(values, name)
+    return None if value is None else round(value * unit)
