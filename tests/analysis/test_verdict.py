@@ -202,6 +202,10 @@ def test_what_the_end_record_holds_against_the_run_is_kept(run: Make, end: Make)
     assert (judged.verdict, judged.reasons) == ("invalid", ("the runner saw something",))
 
 
+def test_a_verdict_without_a_reason_is_given_one(run: Make, end: Make) -> None:
+    assert run(end_=end(verdict="invalid")).line == "invalid: the end record says invalid and gives no reason"
+
+
 def test_judging_again_what_was_judged_changes_nothing(run: Make, meta: Make, end: Make, cell: Make) -> None:
     doubtful = {"meta_": meta(load_avg_start=(9.0, 9.0, 9.0)), "cells": (cell(model_digest=None),)}
     first = run(**doubtful)

@@ -84,12 +84,11 @@ def judge(
     )
     spoiled = _apply(INVALID, evidence)
     doubts = _apply(UNRELIABLE, evidence)
-    recorded = end.reasons if end is not None else ()
-    return Judgement(
-        verdict=_worst("invalid" if spoiled else "unreliable" if doubts else "valid", end),
-        reasons=tuple(dict.fromkeys([*spoiled, *doubts, *recorded])),
-        notes=_apply(NOTES, evidence),
-    )
+    reasons = tuple(dict.fromkeys([*spoiled, *doubts, *(end.reasons if end is not None else ())]))
+    verdict = _worst("invalid" if spoiled else "unreliable" if reasons else "valid", end)
+    if verdict != "valid" and not reasons:
+        reasons = (f"the end record says {verdict} and gives no reason",)
+    return Judgement(verdict=verdict, reasons=reasons, notes=_apply(NOTES, evidence))
 
 
 # --- invalid: these are no numbers --------------------------------------------------------------------------
