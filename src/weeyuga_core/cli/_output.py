@@ -16,7 +16,7 @@ def emit_json(
     JSON does not have.
     """
     answer = {"schema": schema, "ok": ok, "verdict": verdict, "data": data, "warnings": list(warnings)}
-    print(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(answer, indent=2, allow_nan=False))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from attrs import asdict
 
 from weeyuga_core import plugins as installed
 from weeyuga_core.cli import COMMANDS
@@ -31,7 +30,7 @@ def list_(as_json: bool) -> None:
         f"{row.kind} {row.name} of {row.dist} {row.version}: {row.detail}" for row in rows if row.state == "broken"
     ]
     if as_json:
-        emit_json(SCHEMA, [asdict(row) for row in rows], ok=not broken, warnings=broken)
+        emit_json(SCHEMA, [row._asdict() for row in rows], ok=not broken, warnings=broken)
         return
     headers = ("name", "kind", "dist", "version", "api", "state")
     click.echo(table(headers, [(row.name, row.kind, row.dist, row.version, row.api, row.state) for row in rows]))

@@ -118,6 +118,8 @@ class RunPlan:
     quiet_hours: Mapping[str, str] = field(factory=dict)
     pace_s: float = DEFAULT_PACE_S
     smoke: bool = False
+    concurrency: int = 1
+    """Streams at once per cell. More than 1 makes a parallel run, aggregated apart from single-stream ones."""
 
     def cell(self, cell_id: str) -> Cell:
         """The cell of that id. Raises KeyError."""

@@ -231,7 +231,7 @@ Record: TypeAlias = MetaRecord | CellRecord | CallRecord | EndRecord
 
 def to_json(record: Record) -> dict[str, Any]:
     """The record as a plain mapping, `type` first, then the fields in their order."""
-    return {"type": record.TYPE, **asdict(record, retain_collection_types=False)}
+    return {"type": record.TYPE, **asdict(record)}
 
 
 def to_line(record: Record) -> bytes:

@@ -1,0 +1,1 @@
+"""From a plan to a ledger: schedules (pure), sessions with engines, and the runner that executes the steps."""

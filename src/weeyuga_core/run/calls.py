@@ -1,0 +1,216 @@
+"""Steps in, call records out: one at a time with the pace and warmth of a cell kept, or many streams at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+from attrs import frozen
+
+from weeyuga_core.errors import CallError
+from weeyuga_core.interfaces import Call, ColdClaim, EngineAdapter, StreamError, StreamEvent
+from weeyuga_core.measure.client import MeasuringClient
+from weeyuga_core.measure.exchange import Exchange
+from weeyuga_core.measure.reconcile import checked
+from weeyuga_core.measure.timing import time_call
+from weeyuga_core.model.plan import WARM_GAP_S, Cell, Prompt, Step
+from weeyuga_core.model.records import CallRecord, ms
+from weeyuga_core.provenance.scrub import scrub
+from weeyuga_core.run.session import CellSession
+
+BATCH_BYTES = 64 * 1024 * 1024
+"""Body bytes that concurrent calls may hold in memory before they are parsed and written."""
+
+
+@frozen(kw_only=True)
+class CallTools:
+    """What the callers of a run share."""
+
+    client: MeasuringClient
+    prompts: Mapping[str, Prompt]
+    run_id: str
+    pace_s: float
+    notice: Callable[[str], None]
+    observe: Callable[[Step, Exchange, Sequence[StreamEvent]], None] = lambda step, exchange, events: None
+    """Sees every measured call before its record is made; calibration compares it with the truth."""
+
+
+class CellCaller:
+    """Makes the calls of one cell."""
+
+    def __init__(self, session: CellSession, tools: CallTools) -> None:
+        self._session = session
+        self._tools = tools
+        self._last_start: float | None = None
+        self._last_end: float | None = None
+        self._last_failed = False
+
+    async def call(self, step: Step, *, seq: int) -> CallRecord:
+        """Make the step's call, after whatever makes it cold or warm. Raises LaunchError."""
+        if step.phase == "warm":
+            primed = await self._warm_up(step, seq)
+            return attrs.evolve(await self._measured(step, seq, None), primed=primed)
+        claim, ready_ns = await self._session.make_cold()
+        record = await self._measured(step, seq, claim)
+        return attrs.evolve(record, engine_ready_ns=ready_ns, engine_ready_ms=ms(ready_ns))
+
+    async def calls(self, steps: Sequence[Step], *, seq: int, streams: int) -> list[CallRecord]:
+        """Make warm calls in a closed loop of `streams` at once; the records stand in the order of the steps.
+
+        Ends early, with the records of the first steps only, when the answers held in memory reach BATCH_BYTES: the
+        caller writes them and comes again with the rest. Raises LaunchError.
+        """
+        primed = await self._warm_up(steps[0], seq)
+        waiting = deque(enumerate(steps))
+        done: dict[int, Exchange | CallError] = {}
+        held = 0
+
+        async def stream() -> None:
+            nonlocal held
+            while waiting and held < BATCH_BYTES:
+                index, step = waiting.popleft()
+                await self._tools.client.turn()
+                try:
+                    request = self._session.adapter.build(self._call(step, seq + index))
+                    done[index] = exchange = await self._tools.client.exchange(request, self._session.cell.timeouts)
+                    held += sum(len(read.data) for read in exchange.reply.reads)
+                except CallError as error:
+                    done[index] = error
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(streams, len(steps))):
+                group.create_task(stream())
+        self._last_end = time.monotonic()
+        records = [self._record(steps[index], done[index], None) for index in sorted(done)]
+        return [attrs.evolve(records[0], primed=primed), *records[1:]]
+
+    async def _warm_up(self, step: Step, seq: int) -> str | None:
+        """Make one unrecorded call where the coming one would not be warm, and return the reason."""
+        why = await self._session.revive() or self._why_not_warm()
+        if why is not None:
+            self._tools.notice(f"{step.cell_id}: a priming call, since {why}")
+            await self._exchange(step, seq)
+        return why
+
+    def _why_not_warm(self) -> str | None:
+        if self._last_end is None:
+            return "no call came before"
+        if self._last_failed:
+            return "the call before had failed"
+        gap_s = time.monotonic() - self._last_end
+        return f"the call before had ended {gap_s:.0f} s ago" if gap_s > WARM_GAP_S else None
+
+    async def _measured(self, step: Step, seq: int, claim: ColdClaim | None) -> CallRecord:
+        previous_end = self._last_end
+        exchange = await self._exchange(step, seq)
+        record = self._record(step, exchange, claim)
+        if previous_end is None or self._last_start is None:
+            return record
+        return attrs.evolve(record, gap_before_s=round(self._last_start - previous_end, 3))
+
+    async def _exchange(self, step: Step, seq: int) -> Exchange | CallError:
+        if self._last_start is not None:
+            await asyncio.sleep(max(0.0, self._last_start + self._tools.pace_s - time.monotonic()))
+        self._last_start = time.monotonic()
+        try:
+            request = self._session.adapter.build(self._call(step, seq))
+            return await self._tools.client.exchange(request, self._session.cell.timeouts)
+        except CallError as error:
+            return error
+        finally:
+            self._last_end = time.monotonic()
+
+    def _call(self, step: Step, seq: int) -> Call:
+        return Call(
+            run_id=self._tools.run_id,
+            seq=seq,
+            cell_id=step.cell_id,
+            prompt=self._tools.prompts[step.prompt_id],
+            phase=step.phase,
+            run_idx=step.run_idx,
+            attempt=step.attempt,
+        )
+
+    def _record(self, step: Step, made: Exchange | CallError, claim: ColdClaim | None) -> CallRecord:
+        if isinstance(made, CallError):
+            record = failed_call(step, kind=made.kind, message=made.message)
+        else:
+            events = _events(self._session.adapter, step, made)
+            self._tools.observe(step, made, events)
+            record = _record_of(self._session, step, made, events, claim)
+        self._last_failed = record.error is not None
+        return record
+
+
+def _events(adapter: EngineAdapter, step: Step, exchange: Exchange) -> tuple[StreamEvent, ...]:
+    try:
+        return tuple(adapter.events(exchange.reply))
+    except Exception as error:  # a plugin's defect costs its own record, not the matrix
+        message = f"the engine plugin raised {type(error).__name__} while reading the answer: {error}"
+        return (StreamError(exchange.end_ns, "adapter_error", message),)
+
+
+def _record_of(
+    session: CellSession, step: Step, exchange: Exchange, events: Sequence[StreamEvent], claim: ColdClaim | None
+) -> CallRecord:
+    timing = checked(time_call(exchange, events), events)
+    proof = session.adapter.prove_cold(claim, events) if claim else None
+    fields = timing.record_fields()
+    ours = {
+        "cell_id": step.cell_id,
+        "prompt_id": step.prompt_id,
+        "phase": step.phase,
+        "run_idx": step.run_idx,
+        "attempt": step.attempt,
+        "pair_id": step.pair_id,
+        "backend": timing.backend or session.cell.engine,
+        "error": None if timing.error is None else scrub(timing.error),
+        "cold_kind": claim.kind if claim else None,
+        "cold_proven": proof.proven if proof else None,
+        "cold_proof": scrub(proof.detail) if proof and proof.detail else None,
+        "call_flags": (*timing.call_flags, *_sanity(session.cell, step, timing.total_duration_ns)),
+    }
+    return CallRecord(**(fields | ours))
+
+
+def _sanity(cell: Cell, step: Step, total_ns: int | None) -> tuple[str, ...]:
+    reference = cell.sanity.get(step.prompt_id)
+    if reference is None or total_ns is None:
+        return ()
+    total_s = total_ns / 1e9
+    if abs(total_s - reference.total_s) <= reference.within * reference.total_s:
+        return ()
+    return (f"sanity: total {total_s:.1f} s, the reference is {reference.total_s:g} s within {reference.within:.0%}",)
+
+
+def failed_call(step: Step, *, kind: str, message: str) -> CallRecord:
+    """The record of a planned call that could not even be sent."""
+    return _unmeasured(step.cell_id, kind, message, prompt_id=step.prompt_id, phase=step.phase, run_idx=step.run_idx)
+
+
+def skipped_cell(cell_id: str, *, kind: str, reason: str) -> CallRecord:
+    """The one line of a cell, or of the rest of a cell, that is not measured."""
+    return _unmeasured(cell_id, kind, reason)
+
+
+def _unmeasured(
+    cell_id: str, kind: str, message: str, *, prompt_id: str | None = None, phase: str = "skipped", run_idx: int = 0
+) -> CallRecord:
+    return CallRecord(
+        cell_id=cell_id,
+        prompt_id=prompt_id,
+        phase=phase,
+        run_idx=run_idx,
+        first_delta_ms=None,
+        total_duration_ms=None,
+        prompt_tokens=None,
+        completion_tokens=None,
+        tokens_per_sec=None,
+        finish_reason="error" if prompt_id is not None else None,
+        backend=None,
+        error=scrub(message),
+        error_kind=kind,
+    )

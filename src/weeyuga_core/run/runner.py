@@ -1,0 +1,261 @@
+"""Executes the steps of a plan, one durable record per call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import attrs
+from attrs import frozen
+
+from weeyuga_core.analysis.verdict import judge
+from weeyuga_core.errors import ExitCode, LaunchError
+from weeyuga_core.interfaces import Health
+from weeyuga_core.ledger.writer import LedgerWriter
+from weeyuga_core.measure import quiet
+from weeyuga_core.measure.client import MeasuringClient
+from weeyuga_core.measure.clock import utc_now
+from weeyuga_core.model.plan import RunPlan, Step
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record, Verdict
+from weeyuga_core.provenance.clockcheck import ClockCheck
+from weeyuga_core.provenance.host import load_avg
+from weeyuga_core.run import schedule
+from weeyuga_core.run.calls import CallTools, CellCaller, failed_call, skipped_cell
+from weeyuga_core.run.eta import Estimator
+from weeyuga_core.run.progress import (
+    CallDone,
+    CallStarting,
+    CellReady,
+    CellSkipped,
+    CellStarting,
+    Notice,
+    Progress,
+)
+from weeyuga_core.run.session import CellSession
+from weeyuga_core.sinks.delivery import Delivery
+
+LAUNCH_TRIES = 2
+"""A launched cell is given up after this many starts in a row have failed: each may take `ready_s`."""
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What came of a run."""
+
+    run_id: str
+    ledger_path: Path
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    calls: int
+    errors: int
+    skipped: int
+    disabled: int
+    interrupted: bool
+    sink_problems: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0, 3 where something was skipped or failed, 130 where the run was interrupted."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        return ExitCode.INCOMPLETE if self.errors or self.skipped > self.disabled or not self.calls else ExitCode.OK
+
+
+class Runner:
+    """One run: owns the ledger from the meta record to the end record."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        *,
+        run_id: str,
+        writer: LedgerWriter,
+        delivery: Delivery,
+        sessions: dict[str, CellSession],
+        probes: dict[str, Health],
+        progress: Progress,
+        estimator: Estimator,
+        client: MeasuringClient,
+    ) -> None:
+        self._plan = plan
+        self._writer = writer
+        self._delivery = delivery
+        self._sessions = sessions
+        self._probes = probes
+        self._progress = progress
+        self._estimator = estimator
+        self._call_tools = CallTools(
+            client=client,
+            prompts={prompt.id: prompt for prompt in plan.prompts},
+            run_id=run_id,
+            pace_s=plan.pace_s,
+            notice=lambda text: progress(Notice(text=text)),
+        )
+        self._clock = ClockCheck.start()
+        self._cells: list[CellRecord] = []
+        self._calls: list[CallRecord] = []
+        self._callers: dict[str, CellCaller] = {}
+        self._gone: set[str] = set()
+        self._failed_starts: dict[str, int] = {}
+        self._number = 0
+
+    async def run(self, meta: MetaRecord) -> Outcome:
+        """Write meta, execute every step, write end. Raises LedgerError; everything else becomes a record.
+
+        A cancellation (Ctrl-C) ends the run early, with an end record that says so.
+        """
+        meta_line = self._writer.append(meta)
+        await self._delivery.open(meta)
+        await self._delivery.deliver([meta_line])
+        interrupted = False
+        try:
+            await self._all_steps()
+        except asyncio.CancelledError:
+            interrupted = True
+        finally:
+            await self._stop_all()
+        end = self._end(meta, interrupted=interrupted)
+        line = self._writer.finish(end)
+        await self._delivery.deliver([line])
+        await self._delivery.close(end)
+        return self._outcome(meta, end)
+
+    # --- cells and steps ------------------------------------------------------------------------------------------
+
+    async def _all_steps(self) -> None:
+        """Execute the tuple in its own order; a cell starts with its first step and stops with its last."""
+        await self._skip_unavailable()
+        last = {step.cell_id: number for number, step in enumerate(self._plan.steps)}
+        block: tuple[str, str] | None = None
+        position = 0
+        for turn in schedule.turns(self._plan):
+            step, position = turn[0], position + len(turn)
+            if step.cell_id not in self._gone:
+                if block != (block := (step.cell_id, step.prompt_id)):
+                    quiet.settle()
+                try:
+                    await self._one_turn(turn)
+                except LaunchError as error:
+                    await self._give_up(step, error)
+            self._number = position
+            if position > last[step.cell_id]:
+                await self._sessions[step.cell_id].stop()
+
+    async def _skip_unavailable(self) -> None:
+        planned = {step.cell_id for step in self._plan.steps}
+        for cell in self._plan.cells:
+            if not cell.enabled:
+                await self._skip(cell.id, "disabled", cell.reason or "enabled: false")
+            elif cell.id in planned and self._probes[cell.id].state == "down":
+                await self._skip(cell.id, "skipped", f"down: {self._probes[cell.id].detail}")
+
+    async def _one_turn(self, turn: tuple[Step, ...]) -> None:
+        caller = self._callers.get(turn[0].cell_id) or await self._open(turn[0].cell_id)
+        while turn:
+            self._progress(CallStarting(step=turn[0], number=self._number + 1, of=len(self._plan.steps)))
+            records = await self._try(caller, turn)
+            await self._made(records)
+            turn = turn[len(records) :]
+
+    async def _try(self, caller: CellCaller, turn: tuple[Step, ...]) -> list[CallRecord]:
+        """The records of the turn's first calls. Raises LaunchError when the server has failed to start too often."""
+        step, seq = turn[0], self._writer.record_count
+        try:
+            if len(turn) == 1:
+                records = [await caller.call(step, seq=seq)]
+            else:
+                records = await caller.calls(turn, seq=seq, streams=self._plan.concurrency)
+        except LaunchError as error:
+            self._failed_starts[step.cell_id] += 1
+            if self._failed_starts[step.cell_id] == LAUNCH_TRIES:
+                raise
+            return [failed_call(step, kind="launch", message=error.message)]
+        self._failed_starts[step.cell_id] = 0
+        return records
+
+    async def _open(self, cell_id: str) -> CellCaller:
+        """Make the cell ready and write its record. Raises LaunchError."""
+        session = self._sessions[cell_id]
+
+        def tell(health: Health) -> None:
+            self._progress(CellStarting(cell_id=cell_id, health=health))
+
+        tell(self._probes[cell_id])
+        await session.start(tell)
+        record = await session.describe()
+        self._cells.append(record)
+        await self._write(record)
+        self._progress(CellReady(record=record))
+        self._failed_starts[cell_id] = 0
+        return self._callers.setdefault(cell_id, CellCaller(session, self._call_tools))
+
+    async def _give_up(self, step: Step, error: LaunchError) -> None:
+        """Skip a cell that could not be made ready, or what is left of one whose server will not start again."""
+        await self._sessions[step.cell_id].stop()
+        left = sum(other.cell_id == step.cell_id for other in self._plan.steps[self._number :])
+        begun = step.cell_id in self._callers
+        await self._skip(
+            step.cell_id, "skipped", f"{f'given up with {left} calls left: ' if begun else ''}{error.message}"
+        )
+
+    async def _skip(self, cell_id: str, kind: Literal["skipped", "disabled"], reason: str) -> None:
+        self._gone.add(cell_id)
+        record = skipped_cell(cell_id, kind=kind, reason=reason)
+        self._calls.append(record)
+        await self._write(record)
+        self._progress(CellSkipped(record=record))
+
+    async def _stop_all(self) -> None:
+        for session in self._sessions.values():
+            await session.stop()
+
+    # --- records ------------------------------------------------------------------------------------------------
+
+    async def _write(self, record: Record) -> None:
+        await self._delivery.deliver([self._writer.append(record)])
+
+    async def _made(self, records: Sequence[CallRecord]) -> None:
+        """Calls have been made: their records become durable, then they are told."""
+        self._calls.extend(records)
+        await self._delivery.deliver(self._writer.append_many(records))
+        self._estimator.learn(records)
+        steps = self._plan.steps
+        for record in records:
+            self._number += 1
+            eta_s = self._estimator.seconds([step for step in steps[self._number :] if step.cell_id not in self._gone])
+            self._progress(CallDone(record=record, number=self._number, of=len(steps), eta_s=eta_s))
+
+    def _end(self, meta: MetaRecord, *, interrupted: bool) -> EndRecord:
+        measured = [call for call in self._calls if call.phase != "skipped"]
+        drift = self._clock.drift()
+        end = EndRecord(
+            benchmark_run_id=meta.benchmark_run_id,
+            finished_at_utc=utc_now(),
+            load_avg_end=load_avg(),
+            verdict="valid",
+            reasons=(),
+            calls=len(measured),
+            errors=sum(call.error is not None for call in measured),
+            skipped=len(self._calls) - len(measured),
+            steps_planned=len(self._plan.steps),
+            interrupted=interrupted,
+            clock_drift=drift,
+        )
+        judgement = judge(meta, self._cells, self._calls, end)
+        return attrs.evolve(end, verdict=judgement.verdict, reasons=judgement.reasons)
+
+    def _outcome(self, meta: MetaRecord, end: EndRecord) -> Outcome:
+        return Outcome(
+            run_id=meta.benchmark_run_id,
+            ledger_path=self._writer.path,
+            verdict=end.verdict,
+            reasons=end.reasons,
+            calls=end.calls,
+            errors=end.errors,
+            skipped=end.skipped,
+            disabled=sum(not cell.enabled for cell in self._plan.cells),
+            interrupted=end.interrupted,
+            sink_problems=self._delivery.problems(),
+        )

@@ -1,0 +1,45 @@
+"""Which cells and prompts of the configuration a run takes."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Sequence
+from typing import TypeVar
+
+from weeyuga_core.errors import UsageError
+from weeyuga_core.model.plan import Cell, Prompt
+
+T = TypeVar("T", Cell, Prompt)
+
+
+def select_cells(cells: Sequence[Cell], patterns: Sequence[str]) -> tuple[Cell, ...]:
+    """The cells that match an id or glob, in the file's order; all where no pattern is given.
+
+    Raises UsageError for a pattern that matches nothing.
+    """
+    return _select(cells, patterns, kind="cell", option="--cells")
+
+
+def select_prompts(prompts: Sequence[Prompt], patterns: Sequence[str]) -> tuple[Prompt, ...]:
+    """The prompts that match an id or glob, in order; all where no pattern is given.
+
+    Raises UsageError for a pattern that matches nothing.
+    """
+    return _select(prompts, patterns, kind="prompt", option="--prompts")
+
+
+def _select(items: Sequence[T], patterns: Sequence[str], *, kind: str, option: str) -> tuple[T, ...]:
+    if not patterns:
+        return tuple(items)
+    ids = [item.id for item in items]
+    for pattern in patterns:
+        if not any(_matches(name, pattern) for name in ids):
+            near = difflib.get_close_matches(pattern, ids, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"{option} {pattern}: no such {kind}", hint=f"{hint}there are: {', '.join(ids) or 'none'}")
+    return tuple(item for item in items if any(_matches(item.id, pattern) for pattern in patterns))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)

@@ -1,0 +1,239 @@
+"""Everything between the command line and the first record: gates, probes, the meta record, the runner."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+from attrs import frozen
+
+from weeyuga_core.errors import NothingToDo
+from weeyuga_core.interfaces import Health, ResultSink, SinkTarget
+from weeyuga_core.ledger.writer import LedgerWriter
+from weeyuga_core.measure.client import MeasuringClient
+from weeyuga_core.measure.clock import utc_now
+from weeyuga_core.model.plan import Cell, RunPlan
+from weeyuga_core.model.records import HARNESS_VERSION, MetaRecord
+from weeyuga_core.model.tags import LLAMACPP_URL_ENV, ROUTE_ENV
+from weeyuga_core.plugins import Plugins
+from weeyuga_core.provenance import gates
+from weeyuga_core.provenance.git import GitFacts, git_facts
+from weeyuga_core.provenance.host import host_facts, load_avg
+from weeyuga_core.provenance.lock import HostLock
+from weeyuga_core.run.eta import from_history
+from weeyuga_core.run.progress import Notice, Progress, RunStarted, Waiting
+from weeyuga_core.run.runner import Outcome, Runner
+from weeyuga_core.run.session import CellSession, Tools
+from weeyuga_core.sinks.delivery import Delivery
+
+DISTRIBUTION = "weeyuga-bench"
+SINK_DEADLINE_S = 5.0
+"""What one delivery may take between two calls: well inside the minute in which a cell stays warm."""
+
+
+@frozen(kw_only=True)
+class RunRequest:
+    """What the operator asked for."""
+
+    plan: RunPlan
+    cells_path: Path
+    out_dir: Path
+    sinks: tuple[tuple[str, str | None], ...] = ()
+    allow_dirty: bool = False
+    force_load: bool = False
+    wait_load_s: float | None = None
+    outside_quiet_hours: bool = False
+    for_publication: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The gate flags given, as typed."""
+        given = {
+            "--allow-dirty": self.allow_dirty,
+            "--force-load": self.force_load,
+            f"--wait-load {self.wait_load_s:g}" if self.wait_load_s is not None else "": self.wait_load_s is not None,
+            "--outside-quiet-hours": self.outside_quiet_hours,
+            "--for-publication": self.for_publication,
+        }
+        return tuple(flag for flag, on in given.items() if on)
+
+
+async def probe_all(sessions: Mapping[str, CellSession]) -> dict[str, Health]:
+    """Ask every cell at once; each answers, or is down, within a second."""
+    answers = await asyncio.gather(*(session.probe() for session in sessions.values()))
+    return dict(zip(sessions, answers, strict=True))
+
+
+@asynccontextmanager
+async def open_sessions(
+    cells: tuple[Cell, ...], plugins: Plugins, log_dir: Path, brain_hosts: tuple[str, ...] = ()
+) -> AsyncIterator[dict[str, CellSession]]:
+    """A session for every enabled cell. Raises PluginError or UsageError where one cannot be had."""
+    async with httpx.AsyncClient(trust_env=False, timeout=10.0) as http:
+        tools = Tools(plugins=plugins, http=http, log_dir=log_dir, brain_hosts=brain_hosts)
+        sessions = {cell.id: CellSession(cell, tools) for cell in cells if cell.enabled}
+        try:
+            yield sessions
+        finally:
+            for session in sessions.values():
+                await session.stop()
+
+
+async def execute(request: RunRequest, plugins: Plugins, progress: Progress) -> Outcome:
+    """Pass the gates, probe the cells and run the plan.
+
+    Raises GateRefused before anything is written, PluginError and UsageError for what is not installed, and
+    LedgerError when the ledger cannot be written.
+    """
+    plan = request.plan
+    if not plan.steps:
+        raise NothingToDo("the plan holds no calls", hint="is every selected cell `enabled: false`?")
+    run_id = str(uuid.uuid4())
+    ledger_path = request.out_dir / f"{run_id}.jsonl"
+    side_dir = request.out_dir / f"{run_id}.d"
+    sinks = _sinks(request, plugins, ledger_path, side_dir)
+    with HostLock(run_id):
+        git = git_facts(request.cells_path.resolve().parent, out_dir=request.out_dir.resolve())
+        gates.check_dirty(git, request.allow_dirty)
+        _check_quiet_hours(request)
+        warnings = await _check_load(request, progress)
+        if git.note:
+            progress(Notice(text=f"git: {git.note}"))
+        async with open_sessions(plan.cells, plugins, side_dir, plan.brain_hosts) as sessions:
+            probes = await probe_all(sessions)
+            if request.for_publication:
+                down = [(cell_id, health.detail) for cell_id, health in probes.items() if health.state != "ready"]
+                gates.check_publication(down)
+            meta = _meta(request, run_id, git, probes, plugins, warnings)
+            estimator = from_history(request.out_dir, plan.pace_s)
+            with LedgerWriter.create(ledger_path) as writer:
+                progress(
+                    RunStarted(
+                        run_id=run_id,
+                        ledger_path=str(ledger_path),
+                        cells=len(sessions),
+                        steps=len(plan.steps),
+                        estimate_s=estimator.seconds(plan.steps),
+                    )
+                )
+                async with MeasuringClient() as client:
+                    runner = Runner(
+                        plan,
+                        run_id=run_id,
+                        writer=writer,
+                        delivery=Delivery(sinks, deadline_s=SINK_DEADLINE_S),
+                        sessions=sessions,
+                        probes=probes,
+                        progress=progress,
+                        estimator=estimator,
+                        client=client,
+                    )
+                    return await runner.run(meta)
+
+
+def _sinks(request: RunRequest, plugins: Plugins, ledger_path: Path, side_dir: Path) -> dict[str, ResultSink]:
+    return {
+        f"{name}={target}" if target else name: plugins.sink(name)(
+            SinkTarget(target=target, ledger_path=str(ledger_path), side_dir=str(side_dir))
+        )
+        for name, target in request.sinks
+    }
+
+
+def _check_quiet_hours(request: RunRequest) -> None:
+    nodes = sorted({cell.node for cell in request.plan.cells if cell.enabled})
+    gates.check_quiet_hours(request.plan.quiet_hours, nodes, datetime.now(UTC), request.outside_quiet_hours)
+
+
+async def _check_load(request: RunRequest, progress: Progress) -> tuple[str, ...]:
+    if request.wait_load_s is not None:
+        await gates.wait_for_load(
+            request.wait_load_s,
+            tell=lambda load1, left_s: progress(
+                Waiting(why=f"the load average to fall from {load1:g} to {gates.MAX_LOAD:g}", limit_s=left_s)
+            ),
+        )
+    warning = gates.check_load(load_avg()[0], request.force_load)
+    return (warning,) if warning else ()
+
+
+def _meta(
+    request: RunRequest,
+    run_id: str,
+    git: GitFacts,
+    probes: Mapping[str, Health],
+    plugins: Plugins,
+    warnings: tuple[str, ...],
+) -> MetaRecord:
+    plan, host = request.plan, host_facts()
+    return MetaRecord(
+        benchmark_run_id=run_id,
+        git_sha=git.sha,
+        git_dirty=git.dirty,
+        harness_version=HARNESS_VERSION,
+        started_at_utc=utc_now(),
+        host=host.host,
+        load_avg_start=load_avg(),
+        env_route=os.environ.get(ROUTE_ENV),
+        env_llamacpp_url=_without_credentials(os.environ.get(LLAMACPP_URL_ENV)),
+        cells_planned=tuple(cell_id for cell_id, health in probes.items() if health.state != "down"),
+        git_dirty_files=git.files,
+        git_note=git.note,
+        prompts={prompt.id: prompt.sha256 for prompt in plan.prompts},
+        max_tokens={prompt.id: prompt.max_tokens for prompt in plan.prompts},
+        steps_planned=len(plan.steps),
+        plan_sha256=_plan_sha256(plan),
+        warm_n={cell.id: cell.warm_n for cell in plan.cells if cell.enabled},
+        pace_s=plan.pace_s,
+        smoke=plan.smoke,
+        for_publication=request.for_publication,
+        flags=request.flags,
+        versions=_versions(request, plugins),
+        python=host.python,
+        platform=host.platform,
+        cpu=host.cpu,
+        cpu_count=host.cpu_count,
+        memory_bytes=host.memory_bytes,
+        plugins=plugins.run_metadata(plan),
+        warnings=warnings,
+    )
+
+
+def _versions(request: RunRequest, plugins: Plugins) -> dict[str, str]:
+    """The harness and the distributions of the plugins in use."""
+    engines = {cell.engine for cell in request.plan.cells if cell.enabled}
+    used = [plugins.engine_dist(name) for name in engines] + [plugins.sink_dist(name) for name, _ in request.sinks]
+    return dict(sorted({DISTRIBUTION: metadata.version(DISTRIBUTION), **dict(used)}.items()))
+
+
+def _without_credentials(url: str | None) -> str | None:
+    return str(httpx.URL(url).copy_with(username=None, password=None, query=None)) if url else url
+
+
+def _plan_sha256(plan: RunPlan) -> str:
+    """Digest of what the plan does: steps, cells and prompts, endpoints and local paths left out."""
+
+    def cell_identity(cell: Cell) -> dict[str, Any]:
+        identity = attrs.asdict(cell, filter=lambda field, _: field.name not in ("endpoint", "auth_env"))
+        if cell.launch is not None:
+            identity["launch"]["model"] = Path(cell.launch.model).name
+            identity["launch"]["server"] = Path(cell.launch.server).name
+        return identity
+
+    shape = {
+        "steps": [attrs.asdict(step) for step in plan.steps],
+        "cells": [cell_identity(cell) for cell in plan.cells],
+        "prompts": [(prompt.id, prompt.sha256, prompt.max_tokens) for prompt in plan.prompts],
+    }
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
