@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import pluggy
-from attrs import field, frozen
 
 from weeyuga_core.errors import PluginError
 from weeyuga_core.hookspecs import PROJECT, Provided
@@ -37,11 +36,9 @@ OFFERING: Mapping[str, OfferKind] = {
 METADATA_HOOK = "weeyuga_run_metadata"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-@frozen(kw_only=True)
-class Source:
+class Source(NamedTuple):
     """Where a plugin comes from: its distribution, its entry point's name, and how to get the plugin object."""
 
     dist: str
@@ -57,13 +54,12 @@ class Source:
         return f"{self.dist} {self.version}"
 
 
-@frozen(kw_only=True)
-class Plugin:
+class Plugin(NamedTuple):
     """One examined plugin: what it offers, or its fault."""
 
     source: Source
     offers: tuple[tuple[OfferKind, Provided], ...] = ()
-    metadata: pluggy.HookImpl | None = field(default=None, repr=False)
+    metadata: pluggy.HookImpl | None = None
     fault: str | None = None
 
     def run_metadata(self, plan: RunPlan) -> Mapping[str, Any]:
@@ -298,7 +294,8 @@ def _check_provided(hook: str, provided: object) -> None:
         raise PluginError(f"{hook} gave {provided!r}, which is not a Provided(name, summary, target)")
     if not _NAME.fullmatch(provided.name):
         raise PluginError(f"{hook} gave the name {provided.name!r}; names match {_NAME.pattern}")
-    if not _TARGET.fullmatch(provided.target):
+    module, _, attribute = provided.target.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         raise PluginError(
             f"{hook} gave {provided.name!r} the target {provided.target!r}",
             hint='a target is "package.module:attribute"',

@@ -10,10 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import pluggy
-from attrs import evolve, field, frozen
 
 from weeyuga_core import hookspecs, shapes
 from weeyuga_core.discovery import CORE_DIST, OFFERING, OfferKind, Plugin, Source, clashes, find_plugins, guard
@@ -33,8 +32,7 @@ RowKind: TypeAlias = OfferKind | Literal["metadata", "plugin"]
 ROW_KINDS: tuple[RowKind, ...] = (*OFFERING.values(), "metadata", "plugin")
 
 
-@frozen(kw_only=True)
-class PluginRow:
+class PluginRow(NamedTuple):
     """One line of `plugins list`. A plugin whose offers are not known has one row, of the kind `plugin`."""
 
     name: str
@@ -73,12 +71,11 @@ def _refusals(plugins: Iterable[Plugin], reserved: Collection[str]) -> dict[tupl
     return refused
 
 
-@frozen
-class Plugins:
+class Plugins(NamedTuple):
     """Everything that is installed."""
 
     plugins: tuple[Plugin, ...]
-    refused: Mapping[tuple[OfferKind, str], str] = field(factory=dict)
+    refused: Mapping[tuple[OfferKind, str], str]
     """Names that sound plugins offer and that still cannot be used -> why."""
 
     def engine(self, name: str) -> type[EngineAdapter]:
@@ -153,14 +150,14 @@ class Plugins:
             detail="offers nothing",
         )
         if plugin.fault is not None:
-            yield evolve(row, state="broken", detail=plugin.fault)
+            yield row._replace(state="broken", detail=plugin.fault)
             return
         for kind, provided in plugin.offers:
             why = self.refused.get((kind, provided.name))
             state: Literal["ok", "broken"] = "ok" if why is None else "broken"
-            yield evolve(row, kind=kind, name=provided.name, state=state, detail=why or provided.summary)
+            yield row._replace(kind=kind, name=provided.name, state=state, detail=why or provided.summary)
         if plugin.metadata is not None:
-            yield evolve(row, kind="metadata", detail="adds facts to the meta record")
+            yield row._replace(kind="metadata", detail="adds facts to the meta record")
         elif not plugin.offers:
             yield row
 

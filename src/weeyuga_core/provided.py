@@ -1,12 +1,15 @@
-"""The reference that a plugin registers. Alone in its module, so that `--help` loads neither Protocols nor records."""
+"""The reference that a plugin registers.
+
+It stands alone, and it and what handles it are named tuples where the rest of the core uses attrs, so that `--help`
+needs neither attrs nor the Protocols and records.
+"""
 
 from __future__ import annotations
 
-from attrs import frozen
+from typing import NamedTuple
 
 
-@frozen
-class Provided:
+class Provided(NamedTuple):
     """A reference to something a plugin offers; nothing is imported until it is chosen.
 
     `name` is what the user types (the engine part of a cell id, the NAME of --sink, a command).
