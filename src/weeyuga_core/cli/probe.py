@@ -14,9 +14,10 @@ from weeyuga_core.errors import ExitCode
 
 @click.command()
 @click.option("--cells-yaml", type=click.Path(path_type=Path), default=Path("cells.yaml"), show_default=True)
+@click.option("--prompts-yaml", type=click.Path(path_type=Path), help="The prompts that cells.yaml refers to.")
 @click.option("--cells", "cell_ids", multiple=True, metavar="ID", help="Only these cells (repeatable, globs).")
 @json_flag()
-def probe(cells_yaml: Path, cell_ids: tuple[str, ...], as_json: bool) -> int:
+def probe(cells_yaml: Path, prompts_yaml: Path | None, cell_ids: tuple[str, ...], as_json: bool) -> int:
     """Ask every cell once, within 1 s, whether it can be measured.
 
     For a cell that is launched by us: whether its files are there. Exits with 3 when one is down.
@@ -27,12 +28,13 @@ def probe(cells_yaml: Path, cell_ids: tuple[str, ...], as_json: bool) -> int:
     from weeyuga_core.run.select import select_cells
     from weeyuga_core.run.start import open_sessions, probe_all
 
-    loaded = config.load(cells_yaml)
+    loaded = config.load(cells_yaml, prompts_yaml)
     cells = select_cells(loaded.cells, cell_ids)
 
     async def ask() -> dict[str, Health]:
         # A probe launches nothing, so nothing is ever written there.
-        async with open_sessions(cells, plugins.load(), Path(tempfile.gettempdir()), loaded.brain_hosts) as sessions:
+        unused = Path(tempfile.gettempdir())
+        async with open_sessions(cells, plugins.load(), unused, brain_hosts=loaded.brain_hosts) as sessions:
             return await probe_all(sessions)
 
     answers = run_to_end(ask())

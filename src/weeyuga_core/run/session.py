@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -35,9 +35,6 @@ T = TypeVar("T")
 PROBE_S = 1.0
 """A cell that has not answered its health check within this is down."""
 
-PORT_WORD = "{port}"
-"""Stands for the port in recorded command lines: it differs on every start and changes nothing."""
-
 
 @frozen(kw_only=True)
 class Tools:
@@ -47,6 +44,7 @@ class Tools:
     http: httpx.AsyncClient
     log_dir: Path
     brain_hosts: tuple[str, ...] = ()
+    concurrency: int = 1
 
 
 class CellSession:
@@ -136,6 +134,7 @@ class CellSession:
             template_sha256=facts.get("template_sha256"),
             options=cell.options,
             prompt_cache=cell.prompt_cache,
+            concurrency=self._tools.concurrency,
         )
         ready_ns = self._server.ready_ns if self._server else None
         name, dist_version = self._tools.plugins.engine_dist(cell.engine)
@@ -257,11 +256,7 @@ class CellSession:
         if not self.launched:
             return ()
         port = self._server.port if self._server else 0
-        return tuple(PORT_WORD if word == str(port) else _without_folder(word) for word in self._spec(port).argv)
-
-
-def _without_folder(word: str) -> str:
-    return PurePath(word).name if os.path.isabs(word) else word  # noqa: PTH117  # a word, not a path, in general
+        return fingerprint.public_flags(self._spec(port).argv, port=port)
 
 
 def _file_name(cell_id: str) -> str:

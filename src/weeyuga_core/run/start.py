@@ -77,11 +77,16 @@ async def probe_all(sessions: Mapping[str, CellSession]) -> dict[str, Health]:
 
 @asynccontextmanager
 async def open_sessions(
-    cells: tuple[Cell, ...], plugins: Plugins, log_dir: Path, brain_hosts: tuple[str, ...] = ()
+    cells: tuple[Cell, ...],
+    plugins: Plugins,
+    log_dir: Path,
+    *,
+    brain_hosts: tuple[str, ...] = (),
+    concurrency: int = 1,
 ) -> AsyncIterator[dict[str, CellSession]]:
     """A session for every enabled cell. Raises PluginError or UsageError where one cannot be had."""
     async with httpx.AsyncClient(trust_env=False, timeout=10.0) as http:
-        tools = Tools(plugins=plugins, http=http, log_dir=log_dir, brain_hosts=brain_hosts)
+        tools = Tools(plugins=plugins, http=http, log_dir=log_dir, brain_hosts=brain_hosts, concurrency=concurrency)
         sessions = {cell.id: CellSession(cell, tools) for cell in cells if cell.enabled}
         try:
             yield sessions
@@ -107,15 +112,17 @@ async def execute(request: RunRequest, plugins: Plugins, progress: Progress) -> 
         git = git_facts(request.cells_path.resolve().parent, out_dir=request.out_dir.resolve())
         gates.check_dirty(git, request.allow_dirty)
         _check_quiet_hours(request)
-        warnings = await _check_load(request, progress)
+        load, warnings = await _check_load(request, progress)
         if git.note:
             progress(Notice(text=f"git: {git.note}"))
-        async with open_sessions(plan.cells, plugins, side_dir, plan.brain_hosts) as sessions:
+        async with open_sessions(
+            plan.cells, plugins, side_dir, brain_hosts=plan.brain_hosts, concurrency=plan.concurrency
+        ) as sessions:
             probes = await probe_all(sessions)
             if request.for_publication:
                 down = [(cell_id, health.detail) for cell_id, health in probes.items() if health.state != "ready"]
                 gates.check_publication(down)
-            meta = _meta(request, run_id, git, probes, plugins, warnings)
+            meta = _meta(request, run_id, git, probes, plugins, load, warnings)
             estimator = from_history(request.out_dir, plan.pace_s)
             with LedgerWriter.create(ledger_path) as writer:
                 progress(
@@ -156,7 +163,8 @@ def _check_quiet_hours(request: RunRequest) -> None:
     gates.check_quiet_hours(request.plan.quiet_hours, nodes, datetime.now(UTC), request.outside_quiet_hours)
 
 
-async def _check_load(request: RunRequest, progress: Progress) -> tuple[str, ...]:
+async def _check_load(request: RunRequest, progress: Progress) -> tuple[tuple[float, float, float], tuple[str, ...]]:
+    """The load average that was judged, and the warnings that it gives rise to."""
     if request.wait_load_s is not None:
         await gates.wait_for_load(
             request.wait_load_s,
@@ -164,8 +172,9 @@ async def _check_load(request: RunRequest, progress: Progress) -> tuple[str, ...
                 Waiting(why=f"the load average to fall from {load1:g} to {gates.MAX_LOAD:g}", limit_s=left_s)
             ),
         )
-    warning = gates.check_load(load_avg()[0], request.force_load)
-    return (warning,) if warning else ()
+    load = load_avg()
+    warning = gates.check_load(load[0], request.force_load)
+    return load, (warning,) if warning else ()
 
 
 def _meta(
@@ -174,6 +183,7 @@ def _meta(
     git: GitFacts,
     probes: Mapping[str, Health],
     plugins: Plugins,
+    load: tuple[float, float, float],
     warnings: tuple[str, ...],
 ) -> MetaRecord:
     plan, host = request.plan, host_facts()
@@ -184,7 +194,7 @@ def _meta(
         harness_version=HARNESS_VERSION,
         started_at_utc=utc_now(),
         host=host.host,
-        load_avg_start=load_avg(),
+        load_avg_start=load,
         env_route=os.environ.get(ROUTE_ENV),
         env_llamacpp_url=_without_credentials(os.environ.get(LLAMACPP_URL_ENV)),
         cells_planned=tuple(cell_id for cell_id, health in probes.items() if health.state != "down"),
@@ -207,6 +217,7 @@ def _meta(
         memory_bytes=host.memory_bytes,
         plugins=plugins.run_metadata(plan),
         warnings=warnings,
+        concurrency=plan.concurrency,
     )
 
 
