@@ -203,10 +203,15 @@ def test_a_status_without_words_of_the_adapter_is_an_error_with_the_bodys_beginn
     ],
 )
 def test_a_stream_must_prove_its_end(finish: str | None, done: bool, missing: str) -> None:
-    timing = timed(fake_stream([MS], finish=finish, done=done))
+    timing = time_call(fake_exchange(fake_reply(b"data: x\n\n")), fake_stream([MS], finish=finish, done=done))
     assert timing.error_kind == "stream_truncated"
     assert timing.error == f"the stream ended without {missing}"
     assert timing.finish_reason == (finish or "error")
+
+
+def test_an_empty_answer_is_a_truncated_stream() -> None:
+    timing = timed([])
+    assert (timing.error_kind, timing.error) == ("stream_truncated", "the answer was empty")
 
 
 def test_an_empty_finish_word_is_none() -> None:

@@ -184,4 +184,5 @@ def _least(engine_ns: int) -> float:
 
 
 def _ms(ns: float) -> str:
+    """A duration as a flag words it."""
     return f"{ns / _NS_PER_MS:.1f} ms"

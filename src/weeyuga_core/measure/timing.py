@@ -238,22 +238,29 @@ def _error(reply: Reply, events: Sequence[StreamEvent]) -> tuple[str | None, str
     told = next((event for event in events if isinstance(event, StreamError)), None)
     if reply.ending != "eof":
         kind, words = _ENDINGS[reply.ending]
-        engine = f"the engine said: {told.message}" if told else ""
-        return kind, "; ".join(filter(None, [": ".join(filter(None, [words, reply.detail])), engine]))
+        engine = f"; the engine said: {told.message}" if told else ""
+        return kind, _with(words, reply.detail) + engine
     if told:
         return told.kind, told.message
     if reply.status != 200:
-        excerpt = reply.body[: 4 * _EXCERPT_CHARS].decode("utf-8", "replace")[:_EXCERPT_CHARS].strip()
-        return f"http_{reply.status}", ": ".join(filter(None, [f"HTTP status {reply.status}", excerpt]))
-    missing = [
-        what
-        for what, there in {
-            "a finish reason": _finish(events) is not None,
-            "its end marker": any(isinstance(event, Done) for event in events),
-        }.items()
-        if not there
-    ]
-    return ("stream_truncated", f"the stream ended without {' and '.join(missing)}") if missing else (None, None)
+        excerpt = reply.body.decode("utf-8", "replace")[:_EXCERPT_CHARS].strip()
+        return f"http_{reply.status}", _with(f"HTTP status {reply.status}", excerpt)
+    if missing := _missing(events):
+        words = f"the stream ended without {' and '.join(missing)}"
+        return "stream_truncated", words if reply.reads else "the answer was empty"
+    return None, None
+
+
+def _missing(events: Sequence[StreamEvent]) -> list[str]:
+    """What a stream that is whole would have had."""
+    finished = _finish(events) is not None
+    done = any(isinstance(event, Done) for event in events)
+    return ["a finish reason"] * (not finished) + ["its end marker"] * (not done)
+
+
+def _with(words: str, detail: str) -> str:
+    """The words, and the detail where there is one."""
+    return f"{words}: {detail}" if detail else words
 
 
 def _flags(events: Sequence[StreamEvent], deltas: Sequence[Delta], usage: Usage, *, failed: bool) -> tuple[str, ...]:

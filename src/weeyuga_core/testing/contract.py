@@ -54,7 +54,7 @@ GARBAGE = (
     b'data: {"error": 5}\n\ndata: {"error": {"message": {}}}\n\ndata: [DONE]\n\n',
     b"null\n7\n[]\n{\n",
     b'{"message": 5}\n{"message": {"content": 5}}\n{"done": "yes"}\n',
-    b'{"done": true, "eval_count": "x", "eval_duration": 1e999, "load_duration": {}}\n',
+    b'{"done": 1, "eval_count": "x", "eval_duration": 1e999, "load_duration": {}}\n',
     b"[" * 100_000,
 )
 """Bodies that no adapter should trust."""

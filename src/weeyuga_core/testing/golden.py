@@ -56,13 +56,15 @@ class _Log:
 
 
 class _Connection:
-    """One client: bytes of its next request, and the writes still to come of the reply in progress."""
+    """One client: bytes of its next request, and the writes still to come of the reply in progress.
+
+    At most one of its writes is on the heap at a time.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.received = bytearray()
         self.writes: Iterator[Write] | None = None
-        self.next: Write | None = None
         self.unsent = memoryview(b"")
         self.log = _Log(0)
         self.close_after = False
@@ -75,7 +77,7 @@ class GoldenLoop:
     def __init__(self, listener: socket.socket, *, until_eof: bool) -> None:
         self._listener = listener
         self._selector = selectors.DefaultSelector()
-        self._heap: list[tuple[int, int, _Connection]] = []
+        self._heap: list[tuple[int, int, _Connection, Write]] = []
         self._turn = 0
         self._logs: OrderedDict[str, _Log] = OrderedDict()
         self._stamps = 0
@@ -191,13 +193,12 @@ class GoldenLoop:
         """All writes that were due when this turn began; later ones wait until sockets have been looked at."""
         heap = self._heap
         while heap and heap[0][0] <= now_ns:
-            connection = heapq.heappop(heap)[2]
+            _, _, connection, write = heapq.heappop(heap)
             if not connection.closed:
-                self._write(connection)
+                self._write(connection, write.data, write.marks)
 
-    def _write(self, connection: _Connection) -> None:
+    def _write(self, connection: _Connection, data: bytes, marks: tuple[str, ...]) -> None:
         """Make the write that is due, and put the next one on the heap."""
-        _, data, marks = connection.next  # type: ignore[misc]  # on the heap means that there is a next write
         if not data:
             self._act(connection, marks[0])
             return
@@ -231,12 +232,11 @@ class GoldenLoop:
     def _advance(self, connection: _Connection) -> None:
         """Put the next write on the heap, or end the reply."""
         upcoming = next(connection.writes or iter(()), None)
-        connection.next = upcoming
         if upcoming is None:
             self._end(connection)
             return
         self._turn += 1
-        heapq.heappush(self._heap, (upcoming.due_ns, self._turn, connection))
+        heapq.heappush(self._heap, (upcoming.due_ns, self._turn, connection, upcoming))
 
     def _act(self, connection: _Connection, action: str) -> None:
         """What a script does in place of a write."""
@@ -316,7 +316,10 @@ def main(argv: list[str] | None = None) -> None:
         # Ctrl-C reaches the whole foreground group; our parent decides when we end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
-    listener = socket.create_server((asked.host, asked.port), family=family, backlog=_BACKLOG)
+    try:
+        listener = socket.create_server((asked.host, asked.port), family=family, backlog=_BACKLOG)
+    except OSError as wrong:
+        parser.error(f"cannot listen on {asked.host} port {asked.port}: {wrong.strerror}")
     ready = {"ready": True, "host": asked.host, "port": listener.getsockname()[1], "pid": os.getpid()}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()

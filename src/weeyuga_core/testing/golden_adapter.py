@@ -87,11 +87,13 @@ class GoldenAdapter:
             yield from _refusal(reply)
             return
         if self._shape == "ndjson":
-            for line in ndjson_lines(reply.reads):
-                yield from _line(line.ns, line.text)
+            lines = [(line.ns, line.text) for line in ndjson_lines(reply.reads)]
         else:
-            for event in sse_events(reply.reads):
-                yield from _line(event.ns, event.data)
+            lines = [(event.ns, event.data) for event in sse_events(reply.reads)]
+        if not lines and reply.ending == "eof" and reply.body.strip():
+            yield StreamError(reply.reads[-1].ns, "bad_stream", f"not a stream: {reply.body[:80]!r}")
+        for ns, text in lines:
+            yield from _line(ns, text)
 
     def prove_cold(self, claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
         """Cold means that no prompt token was cached, as far as the server says."""

@@ -74,7 +74,8 @@ class GoldenServer:
 
     def start(self) -> None:
         """Start the server and wait until it can be connected to. Raises LaunchError when it ends instead."""
-        argv = [sys.executable, "-m", "weeyuga_core.testing.golden", "--host", self._host, "--until-eof"]
+        # -P: no file of the working directory may stand in for a module.
+        argv = [sys.executable, "-P", "-m", "weeyuga_core.testing.golden", "--host", self._host, "--until-eof"]
         argv += [] if self._cpu is None else ["--cpu", str(self._cpu)]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self._process.stdout.readline() if self._process.stdout else ""

@@ -1,0 +1,127 @@
+"""The proxy tell on a real proxy.
+
+nginx holds back what comes from an upstream without chunked coding, as servers answer it by default, since it asks
+in HTTP/1.0; whole chunks it passes on at once, whatever `proxy_buffering` says. So the upstream ends by closing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from weeyuga_core.measure.client import MeasuringClient
+from weeyuga_core.measure.exchange import Exchange
+from weeyuga_core.measure.reconcile import checked
+from weeyuga_core.measure.timing import Timing, time_call
+from weeyuga_core.model.plan import Timeouts
+from weeyuga_core.testing.fakes import fake_call, fake_target
+from weeyuga_core.testing.golden_adapter import GoldenAdapter
+from weeyuga_core.testing.golden_process import GoldenServer
+
+NGINX = shutil.which("nginx")
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(NGINX is None, reason="no nginx on PATH")]
+
+CONFIG = """
+daemon off;
+pid {home}/pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {home}/body;
+  proxy_temp_path {home}/proxy;
+  fastcgi_temp_path {home}/fastcgi;
+  uwsgi_temp_path {home}/uwsgi;
+  scgi_temp_path {home}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    proxy_http_version 1.1;
+    location /buffered/ {{ proxy_pass {upstream}/; proxy_buffering on; }}
+    location /direct/ {{ proxy_pass {upstream}/; proxy_buffering off; }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of an nginx in front of a golden server."""
+    home = tmp_path_factory.mktemp("nginx")
+    port = free_port()
+    with GoldenServer() as golden:
+        (home / "nginx.conf").write_text(CONFIG.format(home=home, port=port, upstream=golden.url))
+        with running(home, port):
+            yield f"http://127.0.0.1:{port}"
+
+
+class running:
+    """nginx, from when it can be connected to until the block ends."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self._argv = [str(NGINX), "-p", str(home), "-c", str(home / "nginx.conf")]
+        self._port = port
+
+    def __enter__(self) -> None:
+        self._process = subprocess.Popen(self._argv)
+        while self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            except ConnectionRefusedError:
+                continue
+            return
+        pytest.fail(f"nginx ended with exit code {self._process.returncode}")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def measure(url: str, **options: Any) -> Timing:
+    async def call() -> Exchange:
+        async with MeasuringClient() as client:
+            return await client.exchange(adapter.build(fake_call()), Timeouts())
+
+    options = {"chunks": 40, "interval_us": 15_000, "first_delay_us": 30_000, "framing": "close"} | options
+    adapter = GoldenAdapter(fake_target(url, options=options), httpx.AsyncClient())
+    exchange = asyncio.run(call())
+    events = list(adapter.events(exchange.reply))
+    return checked(time_call(exchange, events), events)
+
+
+def buffered(timing: Timing) -> bool:
+    return any(flag.startswith("buffered: ") for flag in timing.call_flags)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("shape", ["openai_sse", "ndjson"])
+def test_a_proxy_that_passes_bytes_on_is_not_flagged(nginx: str, shape: str, told: bool) -> None:
+    timing = measure(f"{nginx}/direct", shape=shape, timings=told)
+    assert timing.error is None
+    assert not buffered(timing), timing.call_flags
+
+
+@pytest.mark.parametrize("shape", ["openai_sse", "ndjson"])
+def test_a_proxy_that_holds_the_stream_back_is_flagged(nginx: str, shape: str) -> None:
+    timing = measure(f"{nginx}/buffered", shape=shape)
+    assert timing.error is None
+    assert buffered(timing), timing
+
+
+def test_bursts_are_flagged_without_a_word_of_the_engine(nginx: str) -> None:
+    timing = measure(f"{nginx}/buffered", chunks=120, timings=False)
+    assert buffered(timing), timing
