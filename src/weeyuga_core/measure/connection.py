@@ -18,7 +18,7 @@ from weeyuga_core.model.plan import Timeouts
 RECEIVE_BYTES = 64 * 1024
 """Receive buffer of one connection."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""Bound of one response's body: reads are kept in memory until the exchange is over."""
+"""Bound of one response's body: reads are kept in memory until its end, small ones at three times their size."""
 
 
 class Flight:

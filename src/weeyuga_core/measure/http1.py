@@ -220,7 +220,7 @@ class ResponseFraming:
         if self._held:
             data, self._held = self._held + data, b""
         at = 0
-        while line := _SIZE_LINE.match(data, at):
+        while at < len(data) and (line := _SIZE_LINE.match(data, at)):
             size = int(line[1], 16)
             start = line.end()
             stop = start + size

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from weeyuga_core.measure.clock import now_ns
 
-TICK_NS = 10_000_000
+TICK_NS = 20_000_000
 """Between two looks at the loop."""
 POLL_GRAIN_NS = 1_000_000
 """A poll waits in whole milliseconds, so that a timer may come this late on a loop that has nothing else to do."""
@@ -80,11 +80,12 @@ class Largest:
 class LagMonitor:
     """Largest delay of the event loop while somebody watches.
 
-    Every 10 ms a timer notes by how much it came late, less the millisecond a poll may oversleep, and how long the
+    Every 20 ms a timer notes by how much it came late, less the millisecond a poll may oversleep, and how long the
     loop then took to come round once: the first sees a process that got no CPU or a callback that ran long, the second
-    how long a read may wait behind others in a busy turn. That is some 20 us of work a hundred times a second: a read
-    of a single stream has a chance of about 1 in 500 to be stamped up to 20 us late because of it, a tenth of what
-    waking the process costs anyway. Nothing is scheduled while nobody watches.
+    how long a read may wait behind others in a busy turn. That is some 20 us of work fifty times a second: a read
+    of a single stream has a chance of about 1 in 1,000 to be stamped up to 20 us late because of it, a tenth of what
+    waking the process costs anyway. A delay that outlasts the exchange is seen all the same: an overdue timer runs in
+    the turn that reads the last byte, the waiting task in the next. Nothing is scheduled while nobody watches.
     """
 
     def __init__(self) -> None:
@@ -102,15 +103,11 @@ class LagMonitor:
             self._arm()
         self._watchers += 1
         try:
-            yield lambda: self._largest_since(started_ns)
+            yield lambda: self._lags.since(started_ns)
         finally:
             self._watchers -= 1
             if self._watchers == 0:
                 self._rest()
-
-    def _largest_since(self, started_ns: int) -> int:
-        overdue_ns = now_ns() - self._due_ns - POLL_GRAIN_NS
-        return max(0, overdue_ns, self._lags.since(started_ns))
 
     def _arm(self) -> None:
         self._due_ns = now_ns() + TICK_NS

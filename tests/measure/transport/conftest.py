@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from weeyuga_core.measure.client import MeasuringClient
+from weeyuga_core.measure.connection import Connection
 from weeyuga_core.measure.exchange import Exchange
 from weeyuga_core.model.plan import Timeouts
 
@@ -109,12 +110,13 @@ async def serve(
         yield played
     finally:
         listening.close()
-        while played.open:
-            await asyncio.sleep(0.001)
+        await settled(lambda: not played.open)
         assert not played.failures
 
 
 LIMITS = Timeouts(connect_s=10, idle_s=20, total_s=60)
+NEVER = Timeouts(connect_s=3600, idle_s=3600, total_s=3600)
+"""Longer than a test may take: nothing is freed by a timeout."""
 
 
 async def ask(
@@ -151,6 +153,12 @@ def answer(*pieces: bytes, after: str = "wait") -> Script:
     return script
 
 
+async def settled(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds; the test's own time limit ends a wait that never does."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
 def open_files() -> int:
     """How many file descriptors this process has open."""
     return sum(1 for _ in Path("/dev/fd").iterdir())
@@ -160,5 +168,27 @@ def open_files() -> int:
 def scripted() -> SimpleNamespace:
     """The tools of this module: test files cannot import one another."""
     return SimpleNamespace(
-        Peer=Peer, serve=serve, ask=ask, ask_once=ask_once, answer=answer, open_files=open_files, LIMITS=LIMITS
+        Peer=Peer,
+        settled=settled,
+        serve=serve,
+        ask=ask,
+        ask_once=ask_once,
+        answer=answer,
+        open_files=open_files,
+        LIMITS=LIMITS,
+        NEVER=NEVER,
     )
+
+
+@pytest.fixture
+def bytes_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Tell how many bytes connections have read since the test began."""
+    counts: list[int] = []
+    read = Connection.buffer_updated
+
+    def counted(connection: Connection, nbytes: int) -> None:
+        read(connection, nbytes)
+        counts.append(nbytes)
+
+    monkeypatch.setattr(Connection, "buffer_updated", counted)
+    return lambda: sum(counts)

@@ -12,7 +12,8 @@ import pytest
 
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.clock import now_ns
-from weeyuga_core.measure.connection import Connection, Flight
+from weeyuga_core.measure.connection import Connection, Flight, Origin
+from weeyuga_core.measure.pool import Pool
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -26,12 +27,6 @@ async def echo(peer):
 
 async def silent(peer):
     await peer.gone()
-
-
-async def settled(condition):
-    """Wait until the condition holds; the test's own time limit ends a wait that never does."""
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 # --- keep-alive ---------------------------------------------------------------------------------------------------
@@ -61,9 +56,9 @@ def test_connection_used_last_is_taken_first(scripted):
 
         async with scripted.serve(script) as server, MeasuringClient() as client:
             first = asyncio.create_task(scripted.ask(client, server))
-            await settled(lambda: server.connections == 1)
+            await scripted.settled(lambda: server.connections == 1)
             second = asyncio.create_task(scripted.ask(client, server))
-            await settled(lambda: server.connections == 2)
+            await scripted.settled(lambda: server.connections == 2)
             turns[2].set()
             await second
             turns[1].set()
@@ -110,6 +105,50 @@ def test_bytes_on_an_idle_connection_end_it(scripted):
 
     got = asyncio.run(play())
     assert (got.reply.status, got.connection, got.retried) == (200, "new", False)
+
+
+class Idle:
+    """An idle connection, as far as the pool looks at it."""
+
+    def __init__(self, *, usable):
+        self.origin = Origin("http", "h.example", 80)
+        self.usable = usable
+
+
+def test_connection_that_is_closing_is_not_given_out():
+    pool = Pool(None)
+    good, closing = Idle(usable=True), Idle(usable=False)
+    for connection in (good, closing):
+        pool.made(connection)
+        pool.free(connection)
+    assert pool.take(good.origin) is good
+    assert pool.take(good.origin) is None
+
+
+def test_connection_that_was_lost_is_forgotten():
+    pool = Pool(None)
+    lost = Idle(usable=True)
+    pool.made(lost)
+    pool.free(lost)
+    pool.lost(lost)
+    assert pool.take(lost.origin) is None
+
+
+def test_bytes_before_the_request_end_the_exchange_before_it_is_sent(scripted):
+    class Transport:
+        def set_write_buffer_limits(self, high):
+            pass
+
+        def abort(self):
+            pass
+
+    connection = Connection(Pool(None), Origin("http", "h.example", 80))
+    connection.connection_made(Transport())
+    connection.buffer_updated(5)
+    flight = Flight("GET", scripted.LIMITS)
+    connection.send(flight, b"never written: the transport has no write")
+    assert (flight.ending, flight.write_ns) == ("protocol", None)
+    assert flight.detail == "the server sent 5 bytes that no request asked for"
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
@@ -217,12 +256,12 @@ def test_cancelling_frees_the_socket(scripted, scheme):
             client = MeasuringClient()
             before = scripted.open_files()
             server.url = server.url.replace("http:", f"{scheme}:")
-            task = asyncio.create_task(scripted.ask(client, server))
-            await settled(lambda: server.open == 1)
+            task = asyncio.create_task(scripted.ask(client, server, timeouts=scripted.NEVER))
+            await scripted.settled(lambda: server.open == 1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await settled(lambda: server.open == 0)
+            await scripted.settled(lambda: server.open == 0)
             assert scripted.open_files() == before
             await client.aclose()
 
@@ -233,12 +272,12 @@ def test_cancelling_while_waiting_for_a_turn_frees_the_new_connection(scripted):
     async def play():
         async with scripted.serve(echo) as server, MeasuringClient() as client:
             tasks = [asyncio.create_task(scripted.ask(client, server)) for _ in range(30)]
-            await settled(lambda: server.connections > 10)
+            await scripted.settled(lambda: server.connections > 10)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             done = sum(not task.cancelled() for task in tasks)
-            await settled(lambda: server.open <= done)
+            await scripted.settled(lambda: server.open <= done)
 
     asyncio.run(play())
 
@@ -254,20 +293,41 @@ def test_cancelling_what_has_ended_leaves_the_connection_to_the_next(scripted):
 
 def test_closing_the_client_ends_what_is_under_way_and_frees_everything(scripted):
     async def play():
-        async with scripted.serve(silent) as server:
+        asked = []
+
+        async def script(peer):
+            asked.append(await peer.request())
+            await peer.gone()
+
+        async with scripted.serve(script) as server:
             before = scripted.open_files()
             client = MeasuringClient()
             tasks = [asyncio.create_task(scripted.ask(client, server)) for _ in range(3)]
-            await settled(lambda: server.open == 3)
-            await asyncio.sleep(0.02)  # Connected on the server's side may be a turn earlier than on ours.
+            await scripted.settled(lambda: len(asked) == 3)
             await client.aclose()
             got = [await task for task in tasks]
-            await settled(lambda: server.open == 0)
+            await scripted.settled(lambda: server.open == 0)
             assert scripted.open_files() == before
             return got
 
     for call in asyncio.run(play()):
         assert (call.reply.ending, call.reply.detail) == ("cancelled", "the client was closed")
+
+
+def test_closed_client_connects_no_more(scripted):
+    async def play():
+        async with scripted.serve(echo) as server:
+            before = scripted.open_files()
+            client = MeasuringClient()
+            await client.aclose()
+            got = await scripted.ask(client, server)
+            await scripted.settled(lambda: server.open == 0)
+            assert scripted.open_files() == before
+            return got
+
+    got = asyncio.run(play())
+    assert (got.reply.ending, got.connection) == ("connect", None)
+    assert "the client was closed" in got.reply.detail
 
 
 def test_thousands_of_calls_leave_files_and_memory_flat(scripted):

@@ -115,14 +115,12 @@ def test_closing_frees_every_socket(scripted, authority):
         async with scripted.serve(scripted.answer(CHUNKED), tls=server_context) as server:
             before = scripted.open_files()
             async with MeasuringClient(ssl_context=trusting(authority)) as client:
-                task = asyncio.create_task(scripted.ask(client, server))
-                while server.open == 0:
-                    await asyncio.sleep(0.001)
+                task = asyncio.create_task(scripted.ask(client, server, timeouts=scripted.NEVER))
+                await scripted.settled(lambda: server.open > 0)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            while server.open:
-                await asyncio.sleep(0.001)
+            await scripted.settled(lambda: server.open == 0)
             assert scripted.open_files() == before
 
     asyncio.run(play())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weeyuga_core.measure import turns
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.connection import Connection
 from weeyuga_core.measure.turns import POLL_GRAIN_NS, TICK_NS, LagMonitor, Largest, LaunchGate
@@ -42,18 +44,18 @@ def test_at_most_one_request_starts_in_a_turn(scripted, monkeypatch):
     started = []
 
     async def play():
-        turns = Turns()
+        counted = Turns()
         send = Connection.send
 
         def noted(connection, flight, request):
-            started.append(turns.now)
+            started.append(counted.now)
             send(connection, flight, request)
 
         monkeypatch.setattr(Connection, "send", noted)
         async with scripted.serve(echo) as server, MeasuringClient() as client:
             for _ in range(2):  # On new connections, then on reused ones.
                 await asyncio.gather(*(scripted.ask(client, server) for _ in range(20)))
-        turns.stop()
+        counted.stop()
 
     asyncio.run(play())
     assert len(started) == 40
@@ -107,6 +109,22 @@ def test_nothing_is_scheduled_while_nobody_watches():
     asyncio.run(play())
 
 
+def test_a_slow_turn_is_lag_even_where_timers_are_on_time(monkeypatch):
+    clock = SimpleNamespace(ns=0)
+    monkeypatch.setattr(turns, "now_ns", lambda: clock.ns)
+
+    async def play():
+        monitor = LagMonitor()
+        with monitor.watch() as largest_lag_ns:
+            clock.ns += TICK_NS
+            monitor._tick()
+            clock.ns += 5_000_000
+            monitor._come_round()
+            return largest_lag_ns()
+
+    assert asyncio.run(play()) == 5_000_000
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=30),
     st.integers(0, 100),
@@ -155,14 +173,12 @@ def test_another_event_loop(scripted, cancelled):
             before = scripted.open_files()
             if not cancelled:
                 return [await scripted.ask(client, server, body=b"x" * 3_000_000) for _ in range(3)]
-            task = asyncio.create_task(scripted.ask(client, server))
-            while not server.open:
-                await asyncio.sleep(0.001)
+            task = asyncio.create_task(scripted.ask(client, server, timeouts=scripted.NEVER))
+            await scripted.settled(lambda: server.open > 0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            while server.open:
-                await asyncio.sleep(0.001)
+            await scripted.settled(lambda: server.open == 0)
             assert scripted.open_files() == before
             return []
 
@@ -170,3 +186,18 @@ def test_another_event_loop(scripted, cancelled):
         calls = runner.run(play())
     assert [(call.reply.ending, call.reply.body) for call in calls] == [("eof", b"ok")] * (0 if cancelled else 3)
     assert [call.connection for call in calls[1:]] == ["reused"] * len(calls[1:])
+
+
+def test_a_loop_that_batches_writes_sends_the_request_between_its_stamps(scripted, monkeypatch):
+    uvloop = pytest.importorskip("uvloop", reason="uvloop, which is optional, is not installed")
+    unsent = []
+    send = Connection.send
+
+    def noted(connection, flight, request):
+        send(connection, flight, request)
+        unsent.append(connection._transport.get_write_buffer_size())
+
+    monkeypatch.setattr(Connection, "send", noted)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scripted.ask_once(scripted.answer(OK)))
+    assert unsent == [0]
