@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -160,14 +160,23 @@ def _failed(error: Exception) -> int:
 def _reader_is_gone() -> bool:
     """Whether stdout or stderr goes to a pipe that nobody reads any more (`| head`).
 
-    The stream is then pointed at nothing, or the interpreter would complain when it flushes at exit. A broken pipe to
+    Such a stream is then pointed at nothing, or the interpreter would complain when it flushes at exit. A broken pipe to
     an engine leaves both streams whole, and is a defect like any other.
     """
-    gone = False
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            gone = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return gone
+    gone = [fd for stream in (sys.stdout, sys.stderr) if (fd := _hung_up(stream)) is not None]
+    for fd in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    return bool(gone)
+
+
+def _hung_up(stream: TextIO) -> int | None:
+    """The descriptor of a stream whose other end is closed; None for any other."""
+    import select
+
+    try:
+        fd = stream.fileno()
+    except OSError:  # replaced by something in memory
+        return None
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return fd if any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)) else None
