@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -28,7 +29,7 @@ def main(path: Path) -> None:
         env_llamacpp_url=None,
         cells_planned=(),
     )
-    blank = {field.name: None for field in attrs.fields(CallRecord) if field.default is attrs.NOTHING}
+    blank: dict[str, Any] = {field.name: None for field in attrs.fields(CallRecord) if field.default is attrs.NOTHING}
     call = CallRecord(**{**blank, "cell_id": "a:b:c", "phase": "warm", "run_idx": 0})
     with LedgerWriter.create(path) as writer:
         sys.stdout.write(f"{writer.append(meta).seq}\n")

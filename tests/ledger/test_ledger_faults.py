@@ -18,6 +18,7 @@ import pytest
 
 from weeyuga_core.errors import LedgerError, NothingToDo
 from weeyuga_core.interfaces import Line
+from weeyuga_core.ledger.osio import OsIO
 from weeyuga_core.ledger.reader import Ledger, read
 from weeyuga_core.ledger.recover import recover
 from weeyuga_core.ledger.writer import LedgerWriter
@@ -75,11 +76,21 @@ def test_whichever_call_fails_the_file_holds_what_was_reported(
     assert (complete in reported) is short_write, "a short write alone is continued; every other fault stops the run"
 
 
-def test_a_short_write_that_then_fails_is_cut_off(
-    tmp_path: Path, make: SimpleNamespace, faulty: Callable[..., Any]
-) -> None:
+class HalfThenFull(OsIO):
+    """The second record's write takes half of it; there is no room for the rest, and then there is again."""
+
+    writes = 0
+
+    def write(self, fd: int, data: bytes) -> int:
+        self.writes += 1
+        if self.writes == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(fd, data[: len(data) // 2] if self.writes == 2 else data)
+
+
+def test_a_short_write_that_then_fails_is_cut_off(tmp_path: Path, make: SimpleNamespace) -> None:
     path = tmp_path / "run.jsonl"
-    with LedgerWriter.create(path, io=HalfThenFull(faulty)) as writer:
+    with LedgerWriter.create(path, io=HalfThenFull()) as writer:
         meta = writer.append(make.meta())
         with pytest.raises(LedgerError, match="No space left"):
             writer.append(make.call())
@@ -87,23 +98,6 @@ def test_a_short_write_that_then_fails_is_cut_off(
         assert writer.append(make.call()).seq == 1, "once there is room again the writer goes on"
         writer.finish(make.end())
     assert read(path).problems == ()
-
-
-def HalfThenFull(faulty: Callable[..., Any]) -> Any:  # noqa: N802  # stands where a class would
-    """The second record's write: half of it, then no space."""
-
-    class Half(faulty):  # type: ignore[misc]  # the class comes from a fixture
-        writes = 0
-
-        def write(self, fd: int, data: bytes) -> int:
-            Half.writes += 1
-            if Half.writes == 2:
-                return os.write(fd, data[: len(data) // 2])
-            if Half.writes == 3:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return os.write(fd, data)
-
-    return Half()
 
 
 def test_after_a_failed_sync_nothing_more_is_written(
@@ -120,21 +114,23 @@ def test_after_a_failed_sync_nothing_more_is_written(
         must_be_a_prefix(path, [meta])
 
 
+class Broken(OsIO):
+    """A call's write breaks off, and from then on nothing can be cut off either."""
+
+    def write(self, fd: int, data: bytes) -> int:
+        if b'"call"' not in data:
+            return super().write(fd, data)
+        super().write(fd, data[:20])
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def ftruncate(self, fd: int, size_bytes: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def test_where_cutting_off_fails_too_the_writer_stops_and_the_reader_copes(
-    tmp_path: Path, make: SimpleNamespace, faulty: Callable[..., Any]
+    tmp_path: Path, make: SimpleNamespace
 ) -> None:
     path = tmp_path / "run.jsonl"
-
-    class Broken(faulty):  # type: ignore[misc]  # the class comes from a fixture
-        def write(self, fd: int, data: bytes) -> int:
-            if b'"call"' not in data:
-                return os.write(fd, data)
-            os.write(fd, data[:20])
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        def ftruncate(self, fd: int, size_bytes: int) -> None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     with LedgerWriter.create(path, io=Broken()) as writer:
         meta = writer.append(make.meta())
         with pytest.raises(LedgerError, match="could not be cut off"):

@@ -1,0 +1,108 @@
+"""Feed a run's sinks, each behind a guard: none can stop the run, delay it for long, or starve another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from attrs import define
+
+from weeyuga_core.errors import BenchError
+from weeyuga_core.interfaces import Line, ResultSink
+from weeyuga_core.model.records import EndRecord, MetaRecord
+
+
+@define
+class _Feed:
+    """One sink, how far it got, and why it got no further."""
+
+    name: str
+    sink: ResultSink
+    lines: int = 0
+    behind: str | None = None
+
+    @property
+    def problem(self) -> str:
+        return f"sink {self.name} is behind, it has {self.lines} lines of the ledger: {self.behind}"
+
+
+class Delivery:
+    """The sinks of one run, fed in order. A sink that failed once is fed no more: its copy would have a hole.
+
+    A sink that blocks the event loop without awaiting anything cannot be stopped by the deadline.
+    """
+
+    def __init__(self, sinks: Mapping[str, ResultSink], *, deadline_s: float) -> None:
+        """`sinks` by the name they are reported under; `deadline_s` is for each call of each sink."""
+        self._feeds = [_Feed(name, sink) for name, sink in sinks.items()]
+        self._deadline_s = deadline_s
+        self._turn = asyncio.Lock()
+
+    async def open(self, meta: MetaRecord) -> None:
+        """Open every sink."""
+        await self._each(lambda sink: sink.open(meta), 0)
+
+    async def deliver(self, lines: Sequence[Line]) -> None:
+        """Hand durable lines to every sink that is not behind."""
+        await self._each(lambda sink: sink.deliver(lines), len(lines))
+
+    async def close(self, end: EndRecord | None) -> None:
+        """Close every sink, also those that are behind: they may hold files or connections."""
+        await self._each(lambda sink: sink.close(end), 0, also_behind=True)
+
+    def problems(self) -> tuple[str, ...]:
+        """For each sink that is behind, how far it got and why it stopped."""
+        return tuple(feed.problem for feed in self._feeds if feed.behind is not None)
+
+    async def _each(
+        self, call: Callable[[ResultSink], Awaitable[None]], lines: int, *, also_behind: bool = False
+    ) -> None:
+        """Make the call on each sink in turn; a cancellation is passed on once they are through.
+
+        Otherwise Ctrl-C would leave a hole in the sinks that had not been reached yet.
+        """
+        round_ = asyncio.create_task(self._round(call, lines, also_behind=also_behind))
+        try:
+            await asyncio.shield(round_)
+        except asyncio.CancelledError:
+            await asyncio.wait({round_})
+            raise
+
+    async def _round(self, call: Callable[[ResultSink], Awaitable[None]], lines: int, *, also_behind: bool) -> None:
+        async with self._turn:
+            for feed in self._feeds:
+                if feed.behind is not None and not also_behind:
+                    continue
+                fault = await self._guarded(call, feed.sink)
+                if fault is None and feed.behind is None:
+                    feed.lines += lines
+                feed.behind = feed.behind or fault
+
+    async def _guarded(self, call: Callable[[ResultSink], Awaitable[None]], sink: ResultSink) -> str | None:
+        """Make one call; what went wrong, or None."""
+
+        async def made() -> None:
+            await call(sink)
+
+        task = asyncio.create_task(made())
+        done, _ = await asyncio.wait({task}, timeout=self._deadline_s)
+        if not done:
+            # Not awaited: a sink that ignores its cancellation would hold up the run after all.
+            task.cancel()
+            task.add_done_callback(_look_away)
+            return f"no answer within {self._deadline_s:g} s"
+        if task.cancelled():
+            return "it cancelled itself"
+        error = task.exception()
+        return None if error is None else _words(error)
+
+
+def _words(error: BaseException) -> str:
+    """One line about an error: ours speak for themselves."""
+    return error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+
+
+def _look_away(task: asyncio.Task[None]) -> None:
+    """Take the late result of a call that was given up, which asyncio would complain of otherwise."""
+    if not task.cancelled():
+        task.exception()
