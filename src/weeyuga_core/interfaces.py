@@ -269,7 +269,7 @@ class EngineAdapter(Protocol):
     def events(self, reply: Reply) -> Iterator[StreamEvent]:
         """What the bytes say, in order of arrival. Pure; state lives inside the generator.
 
-        Every data line yields at least one event (`Role` where it carries nothing else). A body that is not
+        Every data line yields at least one event besides `Identity` (`Role` where it carries nothing else). A body that is not
         what the engine speaks, and an error status, yield a `StreamError`; nothing is raised.
         """
         ...
