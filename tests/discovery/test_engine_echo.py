@@ -18,6 +18,7 @@ import pytest
 from attrs import frozen
 
 from weeyuga_core.interfaces import EngineAdapter
+from weeyuga_core.provenance.lock import LOCK_DIR_ENV
 from weeyuga_core.testing.contract import EngineAdapterContract
 from weeyuga_core.testing.fakes import fake_target
 
@@ -56,6 +57,7 @@ class Environment:
         """Run the command."""
         argv = [str(self.python), "-m", "weeyuga_core", *words]
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("WEEYUGA", "PYTHON"))}
+        environ[LOCK_DIR_ENV] = str(self.folder)  # what else is measured on this host does not matter to these tests
         return subprocess.run(argv, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=120)
 
 
@@ -107,7 +109,7 @@ def test_echo_runs_end_to_end_and_is_missed_when_it_is_gone(wheel, environment):
     measured = environment.bench(*run)
     assert measured.returncode == 0, measured.stdout + measured.stderr
     (ledger,) = (environment.folder / "runs").glob("*.jsonl")
-    (call,) = [record for record in map(json.loads, ledger.open()) if record["type"] == "call"]
+    (call,) = [record for record in map(json.loads, ledger.read_text().splitlines()) if record["type"] == "call"]
     assert (call["cell_id"], call["error"], call["finish_reason"]) == ("local:echo:five-ms", None, "stop")
     assert call["completion_tokens"] == call["prompt_tokens"] == call["delta_count"]
 
