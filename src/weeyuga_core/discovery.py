@@ -138,7 +138,7 @@ def _extra(pair: tuple[str, object]) -> Source:
 def _installed() -> Iterator[Source]:
     for point in metadata.entry_points(group=PROJECT):
         dist = point.dist
-        assert dist is not None  # noqa: S101  # entry_points() always says; only hand-made points lack it
+        assert dist is not None  # entry_points() always says; only hand-made points lack it
         api = required_range(dist.requires or ())
         yield Source(dist=dist.name, version=dist.version, api=api, entry=point.name, get=point.load)
 
@@ -204,8 +204,9 @@ def _examine(manager: pluggy.PluginManager, source: Source) -> Plugin:
         _check_api(source)
         with guard("cannot be imported"):
             plugin = source.get()
-        _check_hooks(manager, plugin)
-        _register(manager, plugin, name)
+        with guard("cannot be registered"):
+            _check_hooks(manager, plugin)
+            _register(manager, plugin, name)
         impls = _impls(manager, plugin)
         offers = tuple(offer for hook in OFFERING if hook in impls for offer in _offers(hook, impls[hook]))
         return Plugin(source=source, offers=offers, metadata=impls.get(METADATA_HOOK))
@@ -229,9 +230,9 @@ def _check_api(source: Source) -> None:
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Refuse what pluggy would pass over in silence: misspelt hooks, forgotten markers, wrappers, no hook at all."""
+    """Refuse what pluggy would pass over in silence: misspelt, unmarked, wrapping, doubled and missing hooks."""
     known = set(vars(manager.hook))
-    marked = False
+    implemented = set()
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)
         if options is None:
@@ -245,8 +246,10 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
             raise PluginError(
                 f"{hook} is a hook wrapper; implementations are called alone, so there is nothing to wrap"
             )
-        marked = True
-    if not marked:
+        if hook in implemented:
+            raise PluginError(f"it implements {hook} twice")
+        implemented.add(hook)
+    if not implemented:
         raise PluginError("it implements no hook", hint=f"the hooks are {', '.join(sorted(known))}")
 
 

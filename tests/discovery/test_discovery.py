@@ -113,6 +113,11 @@ def test_a_misspelt_hook_is_refused_with_the_nearest_one(install):
             f"{HEAD}@hookimpl\nasync def weeyuga_engine_adapters():\n    return []\n",
             "plain functions, and this one is async",
         ),
+        (
+            hook("weeyuga_engine_adapters()", "return []")
+            + "@hookimpl(specname='weeyuga_engine_adapters')\ndef more():\n    return []\n",
+            "it implements weeyuga_engine_adapters twice",
+        ),
         (f"{HEAD}@hookimpl(wrapper=True)\ndef weeyuga_engine_adapters():\n    return (yield)\n", "is a hook wrapper"),
     ],
 )
@@ -123,6 +128,15 @@ def test_a_faulty_plugin_is_broken_in_these_words_and_costs_no_other_plugin_its_
     assert row.state == "broken"
     assert re.search(words, row.detail), row.detail
     assert row_of("acme-sound").state == "ok"
+
+
+def test_one_module_behind_two_entry_points_is_used_once(install):
+    for dist in ("acme-one", "acme-two"):
+        install(dist, "acme_shared", engine("shared", "acme_shared:A"))
+    states = {dist: row_of(dist).state for dist in ("acme-one", "acme-two")}
+    assert sorted(states.values()) == ["broken", "ok"]
+    (broken,) = [dist for dist, state in states.items() if state == "broken"]
+    assert "the same module is already registered under another name" in row_of(broken).detail
 
 
 def test_a_broken_plugin_fails_whoever_needs_it_by_name_and_nobody_else(install):

@@ -160,8 +160,8 @@ def _failed(error: Exception) -> int:
 def _reader_is_gone() -> bool:
     """Whether stdout or stderr goes to a pipe that nobody reads any more (`| head`).
 
-    Such a stream is then pointed at nothing, or the interpreter would complain when it flushes at exit. A broken pipe to
-    an engine leaves both streams whole, and is a defect like any other.
+    Such a stream is then pointed at nothing, or the interpreter would complain when it flushes at exit. A broken pipe
+    to an engine leaves both streams whole, and is a defect like any other.
     """
     gone = [fd for stream in (sys.stdout, sys.stderr) if (fd := _hung_up(stream)) is not None]
     for fd in gone:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 
-def gate_flag(name: str, *, help: str) -> Callable[[click.decorators.FC], click.decorators.FC]:  # noqa: A002  # click's own word
+def gate_flag(name: str, *, help: str) -> Callable[[click.decorators.FC], click.decorators.FC]:
     """A flag that overrides a gate, such as `--allow-dirty`. It has no environment twin.
 
     A variable that somebody exported once must not open a gate for every later run.
