@@ -218,3 +218,13 @@ def test_the_worst_verdict_wins_and_every_reason_is_told(run: Make, meta: Make, 
     assert judged.verdict == "invalid"
     assert len(judged.reasons) == 3
     assert judged.reasons[0].startswith("monotonic")
+
+
+def test_load_at_the_end_counts_only_above_what_an_engine_of_this_host_explains(
+    run: Callable[..., Judgement], meta: Make, end: Make
+) -> None:
+    two_cores = meta(cpu_count=2)
+    assert run(two_cores, end_=end(load_avg_end=(6.0, 1.0, 1.0))).verdict == "valid"
+    judged = run(two_cores, end_=end(load_avg_end=(6.01, 1.0, 1.0)))
+    assert judged.verdict == "unreliable"
+    assert judged.reasons[0].startswith("load average 6.01 at the end is above 6: 4 and the 2 CPUs")

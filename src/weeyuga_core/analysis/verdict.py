@@ -142,6 +142,16 @@ def busy(evidence: Evidence) -> Iterator[str]:
         yield words
 
 
+def busy_by_the_end(evidence: Evidence) -> Iterator[str]:
+    """More was running at the end than the gate's load and an engine that keeps every core of this host busy."""
+    if evidence.end is None or evidence.meta.cpu_count is None:
+        return
+    load1, bound = evidence.end.load_avg_end[0], gates.MAX_LOAD + evidence.meta.cpu_count
+    if load1 > bound:
+        cores = f"{evidence.meta.cpu_count} CPUs that an engine on this host may keep busy"
+        yield f"load average {load1:.2f} at the end is above {bound:g}: {gates.MAX_LOAD:g} and the {cores}"
+
+
 def undocumented_changes(evidence: Evidence) -> Iterator[str]:
     """Uncommitted changes, and nobody can tell which."""
     if evidence.meta.git_dirty and not evidence.meta.git_dirty_files:
@@ -235,6 +245,7 @@ UNRELIABLE: tuple[Rule, ...] = (
     interrupted,
     known_at_start,
     busy,
+    busy_by_the_end,
     undocumented_changes,
     clocks_doubtful,
     nothing_measured,
