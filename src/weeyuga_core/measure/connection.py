@@ -162,8 +162,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # No threshold: a loop that batches small writes sends them at once, so that the stamps frame the real send.
-        self._transport.set_write_buffer_limits(high=0)
         self._keeper.made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:

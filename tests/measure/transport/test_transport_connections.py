@@ -136,9 +136,6 @@ def test_connection_that_was_lost_is_forgotten():
 
 def test_bytes_before_the_request_end_the_exchange_before_it_is_sent(scripted):
     class Transport:
-        def set_write_buffer_limits(self, high):
-            pass
-
         def abort(self):
             pass
 

@@ -188,7 +188,7 @@ def test_another_event_loop(scripted, cancelled):
     assert [call.connection for call in calls[1:]] == ["reused"] * len(calls[1:])
 
 
-def test_a_loop_that_batches_writes_sends_the_request_between_its_stamps(scripted, monkeypatch):
+def test_another_event_loop_sends_the_request_between_its_stamps(scripted, monkeypatch):
     uvloop = pytest.importorskip("uvloop", reason="uvloop, which is optional, is not installed")
     unsent = []
     send = Connection.send
