@@ -100,6 +100,16 @@ def test_a_short_write_that_then_fails_is_cut_off(tmp_path: Path, make: SimpleNa
     assert read(path).problems == ()
 
 
+def test_a_system_that_takes_no_byte_is_an_error_not_a_loop(tmp_path: Path, make: SimpleNamespace) -> None:
+    class Idle(OsIO):
+        def write(self, fd: int, data: bytes) -> int:
+            return 0
+
+    writer = LedgerWriter.create(tmp_path / "run.jsonl", io=Idle())
+    with writer, pytest.raises(LedgerError, match="no byte was taken"):
+        writer.append(make.meta())
+
+
 def test_after_a_failed_sync_nothing_more_is_written(
     tmp_path: Path, make: SimpleNamespace, faulty: Callable[..., Any]
 ) -> None:
@@ -108,9 +118,10 @@ def test_after_a_failed_sync_nothing_more_is_written(
         meta = writer.append(make.meta())
         with pytest.raises(LedgerError, match="record 2 could not be made durable: Input/output error"):
             writer.append(make.call())
-        for again in (lambda: writer.append(make.call()), lambda: writer.finish(make.end())):
-            with pytest.raises(LedgerError, match="nothing more is written, since a sync failed"):
-                again()
+        with pytest.raises(LedgerError, match="nothing more is written, since a sync failed"):
+            writer.append(make.call())
+        with pytest.raises(LedgerError, match="nothing more is written, since a sync failed"):
+            writer.finish(make.end())
         must_be_a_prefix(path, [meta])
 
 

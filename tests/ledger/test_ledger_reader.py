@@ -220,6 +220,7 @@ def arrangements(g: list[bytes]) -> dict[str, list[bytes]]:
         r":1: .*is not the meta record": g[1:],
         r":2: .*is a second meta record": [g[0], g[0].replace(b'"seq":0', b'"seq":1'), *g[1:]],
         r":4: .*has seq 1 after 2": [*g[:3], g[1], *g[3:]],
+        r":5: .*has seq 3 after 3": [*g[:4], g[3], *g[4:]],
         r":3: .*has seq 1 after 2": [g[0], g[2], g[1], *g[3:]],
         r":11: .*comes after the end record": [*g, b'{"type":"note"}\n'],
         r":2: .*field `type` is missing": [g[0], b"{}\n", *g[2:]],
@@ -227,7 +228,7 @@ def arrangements(g: list[bytes]) -> dict[str, list[bytes]]:
     }
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_lines_in_an_order_that_no_writer_leaves_are_refused(
     put: Callable[..., Path], golden_lines: list[bytes], number: int
 ) -> None:

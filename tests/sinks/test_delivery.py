@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,13 +90,19 @@ def test_a_sink_that_ignores_its_cancellation_does_not_hold_up_the_run(ledger: L
         async def close(self, end: Any) -> None:
             """Nothing to close."""
 
+    complaints: list[dict[str, Any]] = []
+
     async def scenario() -> tuple[str, ...]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         delivery = Delivery({"stubborn": Stubborn()}, deadline_s=AT_ONCE_S)
         await whole_run(delivery, ledger, lines)
         release.set()
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+        gc.collect()
         return delivery.problems()
 
     assert "no answer" in asyncio.run(scenario())[0]
+    assert complaints == [], "what it raised in the end concerns nobody any more"
 
 
 def test_a_cancelled_run_leaves_no_hole_in_any_sink(spy: Any, ledger: Ledger, lines: list[Line]) -> None:

@@ -73,9 +73,12 @@ OS_IO: LedgerIO = OsIO()
 
 def write_all(io: LedgerIO, fd: int, data: bytes) -> None:
     """Write every byte, in one call unless the system takes fewer at a time. Raises OSError."""
-    written = io.write(fd, data)
+    written = 0
     while written < len(data):
-        written += io.write(fd, data[written:])
+        count = io.write(fd, data[written:])
+        if count <= 0:
+            raise OSError(errno.EIO, "no byte was taken")
+        written += count
 
 
 def os_words(error: OSError) -> str:

@@ -204,8 +204,7 @@ class LedgerWriter:
             if step == "made durable":
                 # The kernel may have dropped the dirty pages; a second fsync would report success for lost bytes.
                 self._dead = f"a sync failed: {os_words(error)}"
-            self._roll_back(fd)
-            self._fail(step, error)
+            self._fail(step, error, cut_off=self._roll_back(fd))
         except BaseException:  # Ctrl-C between two system calls must not leave a fragment either
             self._roll_back(fd)
             raise
@@ -217,16 +216,18 @@ class LedgerWriter:
             raise LedgerError(f"{self._path}: the ledger is closed")
         return self._fd
 
-    def _roll_back(self, fd: int) -> None:
+    def _roll_back(self, fd: int) -> bool:
         """Cut off what was not made durable. Where even that fails the writer is dead."""
         try:
             self._io.ftruncate(fd, self._state.size)
         except OSError as error:
             self._dead = f"a broken-off line could not be cut off: {os_words(error)}"
+            return False
+        return True
 
-    def _fail(self, step: str, error: OSError) -> NoReturn:
+    def _fail(self, step: str, error: OSError, *, cut_off: bool) -> NoReturn:
         count = self._state.record_count
-        tail = f"; {self._dead}; readers set a broken-off last line aside" if self._dead else ""
+        tail = "" if cut_off else f"; {self._dead}; readers set such a last line aside"
         raise LedgerError(
             f"{self._path}: record {count + 1} could not be {step}: {os_words(error)}{tail}",
             hint=f"the {count} records before it are safe in the file",
