@@ -1,0 +1,131 @@
+"""Starting and ending the real llama.cpp engine, and every way in which that can fail."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from weeyuga_core.errors import LaunchError
+
+pytestmark = pytest.mark.real
+
+HARNESS = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import Engine
+one = Engine(Path(sys.argv[2]))
+print(one.start().pid, flush=True)
+asyncio.run(asyncio.Event().wait())
+"""
+
+
+def runs(pid):
+    """Whether the process is there and no zombie."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_a_server_is_down_then_loading_then_ready(engine):
+    seen = []
+    for _ in range(5):
+        one = engine()
+        one.start()
+        one.stop()
+        assert re.fullmatch("(down )*(loading )*ready", " ".join(one.states))
+        seen += one.states
+        if "loading" in seen:
+            return
+    pytest.fail(f"a model that loads was never seen loading: {seen}")
+
+
+def test_stop_ends_an_idle_server_in_good_order(engine):
+    one = engine()
+    server = one.start()
+    assert server.ready_ns > 0
+    one.stop()
+    assert server.exit_code() == 0
+    assert not runs(server.pid)
+
+
+def test_stop_ends_a_server_whose_stream_is_open(engine):
+    one = engine(options={"ignore_eos": True})
+    server = one.start()
+
+    async def stop(_adapter):
+        await server.stop()
+
+    exchange, _ = one.call(max_tokens=900, beside=stop)
+    assert server.exit_code() is not None
+    assert not runs(server.pid)
+    assert exchange.reply.ending != "eof"
+
+
+def test_a_program_by_path_is_launched_with_the_same_flags(engine):
+    program = Path(sys.executable).with_name("weeyuga-llama-server")
+    one = engine(server=str(program), args=("--metrics",))
+    one.start()
+    (version,) = one.ask("engine_version")
+    assert version == "b0-unknown"
+    _, events = one.call()
+    assert events
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (b"this is no model", 2, "model broken.gguf is not a GGUF file: it begins with b'this'"),
+        (None, 2, "model broken.gguf cannot be read: No such file or directory"),
+        ("cut", 1, "the engine does not start"),
+    ],
+    ids=["garbage", "missing", "cut off"],
+)
+def test_a_model_that_is_none_is_told_with_the_servers_own_words(engine, tmp_path, model, content, code, words):
+    broken = tmp_path / "broken.gguf"
+    if content == "cut":
+        with model.open("rb") as whole:
+            broken.write_bytes(whole.read(4_000_000))
+    elif content is not None:
+        broken.write_bytes(content)
+    with pytest.raises(LaunchError) as told:
+        engine(model=broken).start()
+    message = str(told.value)
+    assert f"ended with exit code {code} before it was ready" in message
+    assert words in message
+    assert str(tmp_path) not in message
+
+
+def test_a_flag_that_the_engine_does_not_know_is_told(engine):
+    with pytest.raises(LaunchError, match=r"exit code 2 (.|\n)*unrecognized arguments: --no-such-flag"):
+        engine(args=("--no-such-flag",)).start()
+
+
+def test_a_taken_port_is_told(engine):
+    one = engine()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", one.port))
+        taken.listen()
+        with pytest.raises(LaunchError, match=f"port {one.port} of 127.0.0.1 cannot be had"):
+            one.start()
+
+
+def test_kill_9_of_the_harness_leaves_no_engine(embedded, tmp_path):
+    command = [sys.executable, "-c", HARNESS, str(Path(__file__).parent), str(tmp_path / "server.log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as harness:
+        pid = int(harness.stdout.readline())
+        assert runs(pid)
+        os.kill(harness.pid, signal.SIGKILL)
+        wait_for(lambda: not runs(pid))
