@@ -136,7 +136,7 @@ def test_what_the_server_says_of_itself_holds_no_directory(shared, model):
     version, digest, facts, claim = shared.ask("engine_version", "model_digest", "facts", "make_cold")
     assert version.startswith("xllamacpp 20")
     assert digest is None
-    assert (facts["n_ctx"], facts["total_slots"], facts["ftype"]) == (1024, 1, "Q4_1")
+    assert (facts["context"], facts["total_slots"], facts["ftype"]) == (1024, 1, "Q4_1")
     assert facts["model_file"] == model.name
     assert str(model.parent) not in json.dumps(facts)
     assert claim.kind == "process_warm"

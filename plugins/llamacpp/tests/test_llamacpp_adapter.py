@@ -1,9 +1,11 @@
 """What is sent to a llama-server, and what it is asked besides."""
 
 import asyncio
+import hashlib
 import json
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import httpx
 import pytest
@@ -135,7 +137,8 @@ def test_version_and_facts_come_from_the_server_and_hold_no_directory():
     assert asyncio.run(one.model_digest()) is None
     facts = asyncio.run(one.facts())
     assert facts["model_file"] == "tiny.gguf"
-    assert facts["n_ctx"] == 2048
+    assert facts["context"] == 2048
+    assert facts["template_sha256"] == hashlib.sha256(PROPS["chat_template"].encode()).hexdigest()
     assert facts["n_params"] == 135
     assert facts["default_sampling"] == {"temperature": 0.8}
     assert "/home/jo" not in json.dumps(facts)
@@ -246,7 +249,8 @@ def test_a_program_on_path_is_no_file_to_look_for():
 def test_the_embedded_engine_runs_in_this_python_with_the_same_flags():
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     spec = launched("xllamacpp")
-    assert spec.argv[0] == sys.executable
+    assert Path(spec.argv[0]).samefile(sys.executable)
+    assert Path(spec.argv[0]).name == "python3"
     assert spec.argv[-len(FLAGS) :] == FLAGS
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -120,7 +121,7 @@ class LlamaCppAdapter:
                     hint="pip install 'weeyuga-bench-llamacpp[embedded]'",
                 )
             # By its path, not by -m: the package's other imports would count as start-up of the engine.
-            return LaunchSpec(argv=(sys.executable, "-P", server.__file__, *flags), files=(launch.model,))
+            return LaunchSpec(argv=(_python(), "-P", server.__file__, *flags), files=(launch.model,))
         program = (launch.server,) if os.sep in launch.server else ()
         return LaunchSpec(argv=(launch.server, *flags), files=(*program, launch.model))
 
@@ -129,6 +130,12 @@ class LlamaCppAdapter:
         """Ask the given URLs, else the default ports of this host."""
         found = await asyncio.gather(*(_look(Enquiry(url.rstrip("/"), http)) for url in urls or DEFAULT_URLS))
         return [one for one in found if one]
+
+
+def _python() -> str:
+    """This interpreter, as python3 where that is one of its names: the name is part of the cell's fingerprint."""
+    usual = Path(sys.executable).with_name("python3")
+    return str(usual) if usual.exists() and usual.samefile(sys.executable) else sys.executable
 
 
 def _flags(launch: Launch, name: str, port: int) -> Iterator[str]:

@@ -95,19 +95,22 @@ class Enquiry:
 
 
 def facts_of(properties: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """What is worth a line in the ledger: plain values, files without their directories."""
+    """What is worth a line in the ledger: plain values, files without their directories.
+
+    The core looks for `context` and `template_sha256` and makes them part of the cell's fingerprint.
+    """
     settings = _object(properties.get("default_generation_settings"))
     params, meta = _object(settings.get("params")), _object(model.get("meta"))
     template, path = properties.get("chat_template"), properties.get("model_path")
     found = {
         "build_info": properties.get("build_info"),
         "role": properties.get("role"),
-        "n_ctx": settings.get("n_ctx"),
+        "context": settings.get("n_ctx"),
         "total_slots": properties.get("total_slots"),
         "ftype": properties.get("model_ftype") or meta.get("ftype"),
         **{fact: meta.get(name) for name, fact in META.items()},
         "model_file": PurePath(path).name if isinstance(path, str) and path else None,
-        "chat_template_sha256": hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
+        "template_sha256": hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
         if isinstance(template, str)
         else None,
         "default_sampling": {name: _rounded(params[name]) for name in SAMPLING if name in params} or None,
