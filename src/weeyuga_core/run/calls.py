@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import attrs
 from attrs import frozen
@@ -14,8 +15,10 @@ from weeyuga_core.errors import CallError
 from weeyuga_core.interfaces import Call, ColdClaim, EngineAdapter, StreamError, StreamEvent
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.exchange import Exchange
-from weeyuga_core.measure.reconcile import checked
+from weeyuga_core.measure.lateness import lateness_flags
+from weeyuga_core.measure.reconcile import checked, reloaded
 from weeyuga_core.measure.timing import time_call
+from weeyuga_core.model.calibration import UNCALIBRATED, Promises
 from weeyuga_core.model.plan import WARM_GAP_S, Cell, Prompt, Step
 from weeyuga_core.model.records import CallRecord, ms
 from weeyuga_core.provenance.scrub import scrub
@@ -23,6 +26,12 @@ from weeyuga_core.run.session import CellSession
 
 BATCH_BYTES = 64 * 1024 * 1024
 """Body bytes that concurrent calls may hold in memory before they are parsed and written."""
+
+Observe: TypeAlias = Callable[[Step, Exchange, Sequence[StreamEvent]], None]
+
+
+def unobserved(step: Step, exchange: Exchange, events: Sequence[StreamEvent]) -> None:
+    """Nobody looks."""
 
 
 @frozen(kw_only=True)
@@ -34,8 +43,10 @@ class CallTools:
     run_id: str
     pace_s: float
     notice: Callable[[str], None]
-    observe: Callable[[Step, Exchange, Sequence[StreamEvent]], None] = lambda step, exchange, events: None
+    observe: Observe = unobserved
     """Sees every measured call before its record is made; calibration compares it with the truth."""
+    promises: Promises = UNCALIBRATED
+    """How late this process may be before a call is flagged."""
 
 
 class CellCaller:
@@ -140,7 +151,7 @@ class CellCaller:
         else:
             events = _events(self._session.adapter, step, made)
             self._tools.observe(step, made, events)
-            record = _record_of(self._session, step, made, events, claim)
+            record = _record_of(self._session, step, made, events, claim, self._tools.promises)
         self._last_failed = record.error is not None
         return record
 
@@ -154,7 +165,12 @@ def _events(adapter: EngineAdapter, step: Step, exchange: Exchange) -> tuple[Str
 
 
 def _record_of(
-    session: CellSession, step: Step, exchange: Exchange, events: Sequence[StreamEvent], claim: ColdClaim | None
+    session: CellSession,
+    step: Step,
+    exchange: Exchange,
+    events: Sequence[StreamEvent],
+    claim: ColdClaim | None,
+    promises: Promises,
 ) -> CallRecord:
     timing = checked(time_call(exchange, events), events)
     proof = session.adapter.prove_cold(claim, events) if claim else None
@@ -171,7 +187,12 @@ def _record_of(
         "cold_kind": claim.kind if claim else None,
         "cold_proven": proof.proven if proof else None,
         "cold_proof": scrub(proof.detail) if proof and proof.detail else None,
-        "call_flags": (*timing.call_flags, *_sanity(session.cell, step, timing.total_duration_ns)),
+        "call_flags": (
+            *timing.call_flags,
+            *(reloaded(events) if step.phase == "warm" else ()),
+            *lateness_flags(timing, promises),
+            *_sanity(session.cell, step, timing.total_duration_ns),
+        ),
     }
     return CallRecord(**(fields | ours))
 

@@ -17,12 +17,13 @@ from weeyuga_core.ledger.writer import LedgerWriter
 from weeyuga_core.measure import quiet
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.clock import utc_now
+from weeyuga_core.model.calibration import UNCALIBRATED, Promises
 from weeyuga_core.model.plan import RunPlan, Step
 from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record, Verdict
 from weeyuga_core.provenance.clockcheck import ClockCheck
 from weeyuga_core.provenance.host import load_avg
 from weeyuga_core.run import schedule
-from weeyuga_core.run.calls import CallTools, CellCaller, failed_call, skipped_cell
+from weeyuga_core.run.calls import CallTools, CellCaller, Observe, failed_call, skipped_cell, unobserved
 from weeyuga_core.run.eta import Estimator
 from weeyuga_core.run.progress import (
     CallDone,
@@ -78,6 +79,8 @@ class Runner:
         progress: Progress,
         estimator: Estimator,
         client: MeasuringClient,
+        observe: Observe = unobserved,
+        promises: Promises = UNCALIBRATED,
     ) -> None:
         self._plan = plan
         self._writer = writer
@@ -92,6 +95,8 @@ class Runner:
             run_id=run_id,
             pace_s=plan.pace_s,
             notice=lambda text: progress(Notice(text=text)),
+            observe=observe,
+            promises=promises,
         )
         self._clock = ClockCheck.start()
         self._cells: list[CellRecord] = []
@@ -106,21 +111,27 @@ class Runner:
 
         A cancellation (Ctrl-C) ends the run early, with an end record that says so.
         """
-        meta_line = self._writer.append(meta)
-        await self._delivery.open(meta)
-        await self._delivery.deliver([meta_line])
-        interrupted = False
+        end: EndRecord | None = None
         try:
+            interrupted = not await self._measure_all(meta)
+            end = self._end(meta, interrupted=interrupted)
+            await self._delivery.deliver([self._writer.finish(end)])
+        finally:
+            await self._delivery.close(end)
+        return self._outcome(meta, end)
+
+    async def _measure_all(self, meta: MetaRecord) -> bool:
+        """Everything between the meta and the end record; False where somebody interrupted it."""
+        try:
+            meta_line = self._writer.append(meta)
+            await self._delivery.open(meta)
+            await self._delivery.deliver([meta_line])
             await self._all_steps()
         except asyncio.CancelledError:
-            interrupted = True
+            return False
         finally:
             await self._stop_all()
-        end = self._end(meta, interrupted=interrupted)
-        line = self._writer.finish(end)
-        await self._delivery.deliver([line])
-        await self._delivery.close(end)
-        return self._outcome(meta, end)
+        return True
 
     # --- cells and steps ------------------------------------------------------------------------------------------
 
