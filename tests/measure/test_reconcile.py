@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from weeyuga_core.interfaces import EngineTimings, StreamEvent, Usage
 from weeyuga_core.measure import reconcile as room
-from weeyuga_core.measure.reconcile import checked, impossible_rate, reconcile
+from weeyuga_core.measure.reconcile import checked, impossible_rate, reconcile, reloaded
 from weeyuga_core.measure.timing import Timing, time_call
 from weeyuga_core.testing.fakes import MS, fake_exchange, fake_reply, fake_stream
 
@@ -102,6 +102,24 @@ def test_a_total_cannot_be_shorter_than_the_engines() -> None:
     assert flags(EVEN, engine(total_ns=EVEN[-1] * 2)) == [
         f"total_too_short: client {EVEN[-1] / MS:.1f} ms, engine {EVEN[-1] / MS * 2:.1f} ms"
     ]
+
+
+@pytest.mark.parametrize(
+    ("load_ns", "found"),
+    [
+        (None, ()),
+        (2 * MS, ()),
+        (room.RELOAD_NS - 1, ()),
+        (room.RELOAD_NS, ("reloaded: load took 100.0 ms in a warm call",)),
+        (812 * MS, ("reloaded: load took 812.0 ms in a warm call",)),
+    ],
+)
+def test_a_load_that_takes_its_time_is_a_reload(load_ns: int | None, found: tuple[str, ...]) -> None:
+    assert reloaded([EngineTimings(ns=0, load_ns=load_ns)]) == found
+
+
+def test_without_the_engines_word_nothing_was_reloaded() -> None:
+    assert reloaded([]) == ()
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,10 @@ proxy's smallest usual buffer, 4 KiB, holds about sixteen."""
 CATCH_UP_SHARE = 0.5
 """Deltas that come in less than half of the time the engine took to make them were waiting somewhere."""
 
+RELOAD_NS = 100_000_000
+"""A model that is loaded is handed to a request in a few ms, also on a machine with twice the work it can do. Loading
+starts a process or reads the weights: some 800 ms for the smallest useful model (0.1 GB) out of the page cache."""
+
 _NS_PER_MS = 1_000_000
 
 
@@ -76,6 +80,14 @@ def reconcile(timing: Timing, events: Sequence[StreamEvent]) -> tuple[str, ...]:
     if engine is not None:
         flags += [*_rates(timing, engine), *_durations(timing, engine), *_tokens(timing, engine)]
     return tuple(flags)
+
+
+def reloaded(events: Sequence[StreamEvent]) -> tuple[str, ...]:
+    """The flag of a warm call in which the engine says that it loaded the model; none where it did not."""
+    engine = engine_timings_of(events)
+    if engine is None or engine.load_ns is None or engine.load_ns < RELOAD_NS:
+        return ()
+    return (f"reloaded: load took {_ms(engine.load_ns)} in a warm call",)
 
 
 def impossible_rate(timing: Timing, events: Sequence[StreamEvent]) -> str | None:
