@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "validate": ("Check cells.yaml and prompts.yaml; print the resolved plan.", "weeyuga_core.cli.validate:validate"),
     "probe": ("Ask every cell once, within 1 s, whether it can be measured.", "weeyuga_core.cli.probe:probe"),
     "run": ("Measure the matrix of cells and prompts into a ledger.", "weeyuga_core.cli.run:run"),
+    "calibrate": ("Measure how right the figures are on this host.", "weeyuga_core.cli.calibrate:calibrate"),
     "report": ("Turn a ledger into the Markdown baseline.", "weeyuga_core.cli.report:report"),
     "plugins": ("Show the installed engines, sinks and commands.", "weeyuga_core.cli.plugins:plugins"),
 }
