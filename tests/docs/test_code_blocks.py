@@ -6,6 +6,7 @@ A document is one test. Its blocks run in order, in one fresh folder that holds 
 - ```console: lines that begin with `$ ` are run by bash; the lines below one are what it must print (stdout and
   stderr), where `...` stands for anything, also across lines. A last line `(exit N)` says which exit code is right.
 - ```python: executed.
+- ```yaml: a cells file, checked by `weeyuga-bench validate`. ```toml and ```json: parsed.
 - a block below `<!-- file: NAME -->` is written to that file.
 - a block below `<!-- not run: WHY -->` is not executed.
 - a document that holds `<!-- real: WHAT -->` is a real-parts test.
@@ -15,12 +16,14 @@ Blocks in no language, or in `text`, are drawings and output to look at.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 TO_LOOK_AT = {"", "text", "markdown"}
+PARSERS = {"toml": tomllib.loads, "json": json.loads}
 
 
 @frozen
@@ -97,6 +101,11 @@ def run_block(block: Block, folder: Path) -> None:
             [sys.executable, "-W", "error", "-c", block.body], cwd=folder, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+    elif block.language == "yaml":
+        (folder / "block.yaml").write_text(block.body)
+        run_command("weeyuga-bench validate --cells-yaml block.yaml", "", folder)
+    elif block.language in PARSERS:
+        PARSERS[block.language](block.body)
     else:
         assert block.language in TO_LOOK_AT, (
             f"a {block.language} block is neither a file nor marked as not run:\n{block.body}"
@@ -120,7 +129,7 @@ def run_command(command: str, expected: str, folder: Path) -> None:
     code = 0
     if said := re.search(r"\n?\(exit (\d+)\)$", expected):
         code, expected = int(said[1]), expected[: said.start()]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WEEYUGA_")}
+    environment = dict(os.environ)
     environment["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", command],
