@@ -19,6 +19,7 @@ from weeyuga_core.interfaces import (
     Launches,
     Target,
 )
+from weeyuga_core.measure.reconcile import RELOAD_NS
 from weeyuga_core.model.plan import Timeouts
 from weeyuga_core.testing.fakes import fake_call, fake_target
 from weeyuga_ollama import cold
@@ -361,8 +362,8 @@ CLAIM = ColdClaim("ollama_unload", "resident beside it: nothing")
     ("load_ns", "proven", "words"),
     [
         (812_345_678, True, "loading took 812.3 ms"),
-        (cold.LOAD_NS, True, "loading took 100.0 ms"),
-        (cold.LOAD_NS - 1, False, "loading took 100.0 ms, a load takes 100 ms or more"),
+        (RELOAD_NS, True, "loading took 100.0 ms"),
+        (RELOAD_NS - 1, False, "loading took 100.0 ms, a load takes 100 ms or more"),
         (1_686_154, False, "loading took 1.7 ms, a load takes 100 ms or more"),
         (None, None, "the answer does not tell how long loading took"),
     ],

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weeyuga_core.interfaces import ColdClaim, ColdProof, EngineTimings, StreamEvent
+from weeyuga_core.measure.reconcile import RELOAD_NS
 from weeyuga_ollama.enquiry import Enquiry, NoAnswer, full_name, name_of, refuse_unknown
 
 OLLAMA_UNLOAD = "ollama_unload"
@@ -18,10 +19,6 @@ UNLOAD_S = 30.0
 POLL_S = 0.05
 PAUSE_S = 2.0
 """Ollama ends the runner before it leaves the list, but a graphics driver counts its memory as taken a while longer."""
-LOAD_NS = 100_000_000
-"""Handing over a model that is loaded takes 1 to 2 ms, also on a machine with twice the work it can do. Loading one
-starts a process and reads its weights: 0.8 s for the smallest useful model (100 MB) from the page cache. Between
-the two, and nearer to neither, lies 0.1 s."""
 
 
 async def make_cold(enquiry: Enquiry, request: Mapping[str, Any], *, unload_others: bool) -> ColdClaim:
@@ -38,15 +35,15 @@ async def make_cold(enquiry: Enquiry, request: Mapping[str, Any], *, unload_othe
 
 
 def proof(claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
-    """What the load duration of the cold call says about the claim."""
+    """What the load duration of the cold call says about the claim; the bound also tells a reload in a warm call."""
     if claim.kind != OLLAMA_UNLOAD:
         return ColdProof(None, f"nothing to prove: {claim.kind}; {claim.detail}")
     told = [event.load_ns for event in events if isinstance(event, EngineTimings) and event.load_ns is not None]
     if not told:
         return ColdProof(None, f"the answer does not tell how long loading took; {claim.detail}")
     took = f"loading took {told[-1] / 1e6:.1f} ms"
-    if told[-1] < LOAD_NS:
-        return ColdProof(False, f"{took}, a load takes {LOAD_NS / 1e6:g} ms or more; {claim.detail}")
+    if told[-1] < RELOAD_NS:
+        return ColdProof(False, f"{took}, a load takes {RELOAD_NS / 1e6:g} ms or more; {claim.detail}")
     return ColdProof(True, f"{took}; {claim.detail}")
 
 
