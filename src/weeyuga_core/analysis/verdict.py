@@ -16,6 +16,7 @@ from attrs import frozen
 from weeyuga_core.analysis.blocks import Block, blocks, measured, skipped
 from weeyuga_core.analysis.notes import clip
 from weeyuga_core.analysis.stats import success_interval
+from weeyuga_core.measure import lateness
 from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Verdict
 from weeyuga_core.provenance import clockcheck, gates
 
@@ -204,6 +205,16 @@ def not_cold(evidence: Evidence) -> Iterator[str]:
                 yield f"{_name(block)}: the cold call was not cold{words}"
 
 
+def client_late(evidence: Evidence) -> Iterator[str]:
+    """This process was later than the host's calibration promises, so its stamps were too."""
+    calls = measured(evidence.calls)
+    for word in (lateness.LAG, lateness.COALESCED):
+        late = [(call.client_lag_ns or 0, flag) for call in calls for flag in call.call_flags if _word(flag) == word]
+        if late:
+            share = f"{len(late)} of {len(calls)} call{'s' if len(calls) > 1 else ''}"
+            yield f"the client was late in {share}, at the worst {max(late)[1]}"
+
+
 # --- notes: true, and no reason against publishing ----------------------------------------------------------
 
 
@@ -252,6 +263,7 @@ UNRELIABLE: tuple[Rule, ...] = (
     unidentified,
     failing,
     not_cold,
+    client_late,
 )
 NOTES: tuple[Rule, ...] = (documented_changes, no_repository, smoke, gaps)
 
@@ -282,6 +294,10 @@ def _seconds_between(start: str, end: str) -> float | None:
         return abs((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def _word(flag: str) -> str:
+    return flag.partition(":")[0]
 
 
 def _name(block: Block) -> str:

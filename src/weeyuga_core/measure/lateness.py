@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from weeyuga_core.measure.reconcile import BUFFERED_MIN_DELTAS
 from weeyuga_core.measure.timing import Timing
 from weeyuga_core.model.calibration import Promises
 
 LAG = "client_lag"
 COALESCED = "client_coalesced"
 BUFFERED = "buffered"
-"""Another room's flag: something between engine and client held the stream back."""
+"""The flag of `reconcile`: something between engine and client held the stream back."""
+GAP_SHARE = 0.5
 
 _NS_PER_MS = 1_000_000
 
@@ -28,15 +30,15 @@ def _lag(timing: Timing, promises: Promises) -> Iterator[str]:
 def _coalesced(timing: Timing, promises: Promises) -> Iterator[str]:
     """Deltas also share a read when an engine or a proxy wrote them together, which is not the client's doing.
 
-    A client can only have joined two of them by being late for as long as they were apart. So it is blamed when its
-    loop was seen to be that late, and never for a stream that shows a proxy's pattern.
+    A client joins them only by being late, and is then late for most of the gap before that read. So it is blamed
+    when its loop was seen late for half of the longest gap, and never for a stream with a proxy's pattern, for so
+    few deltas that they show no pattern, or for a single pair.
     """
-    if timing.delta_count < 2 or any(flag.startswith(f"{BUFFERED}:") for flag in timing.call_flags):
+    if timing.delta_count < BUFFERED_MIN_DELTAS or any(flag.startswith(f"{BUFFERED}:") for flag in timing.call_flags):
         return
-    intervals = timing.delta_count - 1
-    share = timing.coalesced_deltas / intervals
-    apart_ns = ((timing.last_delta_ns or 0) - (timing.first_delta_ns or 0)) / intervals
-    if share > promises.coalesced_share and timing.client_lag_ns >= apart_ns:
+    share = timing.coalesced_deltas / (timing.delta_count - 1)
+    explained = timing.client_lag_ns >= GAP_SHARE * (timing.gap_max_ns or 0)
+    if explained and timing.coalesced_deltas > 1 and share > promises.coalesced_share:
         yield f"{COALESCED}: {share:.1%} of the deltas shared a read, {promises.source} {promises.coalesced_share:.1%}"
 
 

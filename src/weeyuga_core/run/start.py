@@ -31,6 +31,7 @@ from weeyuga_core.provenance import gates
 from weeyuga_core.provenance.git import GitFacts, git_facts
 from weeyuga_core.provenance.host import host_facts, load_avg
 from weeyuga_core.provenance.lock import HostLock
+from weeyuga_core.run import calibration_file
 from weeyuga_core.run.eta import from_history
 from weeyuga_core.run.progress import Notice, Progress, RunStarted, Waiting
 from weeyuga_core.run.runner import Outcome, Runner
@@ -122,7 +123,12 @@ async def execute(request: RunRequest, plugins: Plugins, progress: Progress) -> 
             if request.for_publication:
                 down = [(cell_id, health.detail) for cell_id, health in probes.items() if health.state != "ready"]
                 gates.check_publication(down)
-            meta = _meta(request, run_id, git, probes, plugins, load, warnings)
+            quoted = calibration_file.quote()
+            if quoted.note:
+                progress(Notice(text=quoted.note))
+            meta = attrs.evolve(
+                _meta(request, run_id, git, probes, plugins, load, warnings), calibration=quoted.mapping
+            )
             estimator = from_history(request.out_dir, plan.pace_s)
             with LedgerWriter.create(ledger_path) as writer:
                 progress(
@@ -145,6 +151,7 @@ async def execute(request: RunRequest, plugins: Plugins, progress: Progress) -> 
                         progress=progress,
                         estimator=estimator,
                         client=client,
+                        promises=quoted.promises,
                     )
                     return await runner.run(meta)
 
