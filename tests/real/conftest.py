@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
 import pytest
+from ollama_parts import ollama, ollama_of_ones_own, ollama_store  # noqa: F401  # fixtures
 
 from weeyuga_core.config.prompts import frozen_prompts
 from weeyuga_core.interfaces import Call, Target
@@ -103,6 +104,12 @@ class Engine:
 def _call(text: str, max_tokens: int) -> Call:
     prompt = Prompt(id="P-REAL", text=text, max_tokens=max_tokens)
     return Call(run_id="real", seq=1, cell_id="here:llamacpp:smollm2", prompt=prompt, phase="cold", run_idx=0)
+
+
+@pytest.fixture(scope="session", name="require")
+def _require() -> Callable[[bool, str], None]:
+    """How a fixture of another module says what it needs."""
+    return require
 
 
 @pytest.fixture(scope="session")
