@@ -61,7 +61,7 @@ def run(
         plan=_plan(cells_yaml, prompts_yaml, cell_ids, prompt_ids, smoke=smoke, warm_n=warm_n),
         cells_path=cells_yaml,
         out_dir=out_dir,
-        sinks=tuple(_sink(text) for text in sinks),
+        sinks=tuple(parse_sink(text) for text in sinks),
         allow_dirty=allow_dirty,
         force_load=force_load,
         wait_load_s=wait_load_s,
@@ -101,7 +101,8 @@ def _plan(
     )
 
 
-def _sink(text: str) -> tuple[str, str | None]:
+def parse_sink(text: str) -> tuple[str, str | None]:
+    """Name and target of `--sink NAME[=TARGET]`. Raises UsageError."""
     name, found, target = text.partition("=")
     if not name or (found and not target):
         raise UsageError(f"--sink {text}: expected NAME or NAME=TARGET", hint="for example --sink markdown=baseline.md")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 HEADER_TEST = "X-Weeyuga-Test"
 HEADER_RUN_ID = "X-Weeyuga-Benchmark-Run-Id"
 HEADER_CELL_ID = "X-Weeyuga-Benchmark-Cell-Id"
@@ -13,3 +15,26 @@ HEADER_BACKEND = "X-Weeyuga-Backend"
 
 ROUTE_ENV = "WEEYUGA_INFERENCE_ROUTE"
 LLAMACPP_URL_ENV = "WEEYUGA_QWEN35_LLAMACPP_URL"
+
+# --- the same tags in telemetry documents -------------------------------------------------------------------------
+
+METADATA = "metadata"
+"""The object that holds the tags in telemetry indices."""
+LABELS = "labels"
+"""The object that holds them in logs indices, where every value is a text."""
+
+TAG_TEST = "test"
+TAG_RUN_ID = "benchmark_run_id"
+TAG_CELL_ID = "benchmark_cell_id"
+TAG_PROMPT_ID = "benchmark_prompt_id"
+TAG_PHASE = "benchmark_phase"
+TAG_RUN_IDX = "benchmark_run_idx"
+TAG_HARNESS_VERSION = "harness_version"
+TAG_RECORD_SHA256 = "benchmark_record_sha256"
+"""Ours alone: sha256 of the ledger line, newline included."""
+
+
+def trace_ids(run_id: str, seq: int) -> tuple[str, str]:
+    """The W3C trace id and span id of one call: derived, so that two ends can join them without having stored them."""
+    digest = sha256(f"{run_id}|{seq}".encode()).hexdigest()
+    return digest[:32], digest[32:48]

@@ -12,7 +12,7 @@ from weeyuga_core.hookspecs import Provided, hookimpl
 
 @hookimpl
 def weeyuga_result_sinks() -> Iterable[Provided]:
-    """The sinks that need nothing but a file or a terminal."""
+    """The sinks that come with the core."""
     return [
         Provided(
             "jsonl", "copies the ledger's lines to a file, or to stdout with jsonl=-", f"{__name__}.jsonl:JsonlSink"
@@ -21,5 +21,10 @@ def weeyuga_result_sinks() -> Iterable[Provided]:
             "markdown",
             "writes the baseline beside the ledger, to a file, or to stdout with markdown=-",
             f"{__name__}.markdown:MarkdownSink",
+        ),
+        Provided(
+            "es",
+            "sends the lines to Elasticsearch or OpenSearch: es=URL, or WEEYUGA_ES_URL",
+            f"{__name__}.elasticsearch.sink:ElasticsearchSink",
         ),
     ]
