@@ -228,3 +228,17 @@ def test_load_at_the_end_counts_only_above_what_an_engine_of_this_host_explains(
     judged = run(two_cores, end_=end(load_avg_end=(6.01, 1.0, 1.0)))
     assert judged.verdict == "unreliable"
     assert judged.reasons[0].startswith("load average 6.01 at the end is above 6: 4 and the 2 CPUs")
+
+
+@pytest.mark.parametrize("word", ["client_lag", "client_coalesced"])
+def test_a_client_that_was_late_makes_a_run_unreliable(run: Make, call: Make, word: str) -> None:
+    flags = [f"{word}: {lag} ms, calibration promises 2.0 ms" for lag in ("12.3", "9.9")]
+    calls = [
+        call("cold", client_lag_ns=12_300_000, call_flags=(flags[0],)),
+        call("warm", 0, client_lag_ns=9_900_000, call_flags=("other: 3", flags[1])),
+        call("warm", 1, client_lag_ns=100),
+    ]
+    judged = run(calls=calls)
+    assert judged.verdict == "unreliable"
+    assert judged.reasons == (f"the client was late in 2 of 3 calls, at the worst {flags[0]}",)
+    assert run(calls=[call("cold"), call("warm", 0), call("warm", 1, call_flags=(f"{word}er: 1",))]).verdict == "valid"

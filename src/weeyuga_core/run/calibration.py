@@ -75,9 +75,13 @@ QUICK = Programme(
 async def calibrate(programme: Programme, tell: Tell) -> Calibration:
     """Measure this host. Raises LaunchError when the golden server fails, GateRefused when the host is too busy."""
     started = time.monotonic()
-    with placed() as server_cpu, tempfile.TemporaryDirectory(prefix="weeyuga-calibrate-") as folder:
+    with (
+        placed() as server_cpu,
+        GoldenServer(cpu=server_cpu) as server,
+        tempfile.TemporaryDirectory(prefix="weeyuga-calibrate-") as folder,
+    ):
         try:
-            async with asyncio.timeout(programme.limit_s), GoldenServer(cpu=server_cpu) as server:
+            async with asyncio.timeout(programme.limit_s):
                 levels = [level async for level in _levels(server, programme, Path(folder), tell)]
                 ladder_s = started + programme.ladder_until_s
                 ceiling = await _ladder(server, programme, Path(folder), tell, until=ladder_s)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 import uuid
 from array import array
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from weeyuga_core.measure.clock import utc_now
 from weeyuga_core.measure.exchange import Exchange
 from weeyuga_core.measure.timing import deltas_of
 from weeyuga_core.model.plan import Cell, Prompt, RunPlan, Step, Timeouts
-from weeyuga_core.model.records import HARNESS_VERSION, MetaRecord
+from weeyuga_core.model.records import HARNESS_VERSION, CallRecord, MetaRecord
 from weeyuga_core.provenance.host import host_facts, load_avg
 from weeyuga_core.run import schedule
 from weeyuga_core.run.eta import Estimator
@@ -73,9 +72,9 @@ class _Witness:
     """Sees the warm calls as they are recorded, and counts the CPU time that they cost."""
 
     def __init__(self) -> None:
-        self._stamps: deque[tuple[int, array[int]]] = deque()
+        self._stamps: list[tuple[int, array[int]]] = []
         self._start_ns: int | None = None
-        self.calls: list[SeenCall] = []
+        self.records: list[CallRecord] = []
         self.cpu_ns = 0
 
     def observe(self, step: Step, exchange: Exchange, events: Sequence[StreamEvent]) -> None:
@@ -88,18 +87,25 @@ class _Witness:
         if isinstance(event, CallStarting) and event.step.phase == "warm" and self._start_ns is None:
             self._start_ns = time.process_time_ns()
         elif isinstance(event, CallDone) and event.record.phase == "warm" and self._start_ns is not None:
-            self.calls.append(seen(*self._stamps.popleft(), event.record))
+            self.records.append(event.record)
             if event.number == event.of:
                 self.cpu_ns = time.process_time_ns() - self._start_ns
+
+    def calls(self) -> tuple[SeenCall, ...]:
+        """What was seen, each record beside its stamps: both came in one order. Raises LaunchError."""
+        if len(self._stamps) != len(self.records):
+            raise LaunchError(f"{len(self._stamps)} of {len(self.records)} calls to the golden server were answered")
+        return tuple(seen(*stamps, record) for stamps, record in zip(self._stamps, self.records, strict=True))
 
 
 async def run_load(url: str, load: Load, folder: Path) -> Trial:
     """Put a load on the golden server at `url`; the ledger is written in `folder`. Raises LaunchError."""
     witness = _Witness()
     outcome = await _run(_plan(url, load), folder, witness)
-    if len(witness.calls) != load.streams * load.calls:
-        raise LaunchError(f"{len(witness.calls)} of {load.streams * load.calls} calls could be measured")
-    return Trial(load=load, calls=tuple(witness.calls), cpu_ns=witness.cpu_ns, verdict=outcome.verdict)
+    calls = witness.calls()
+    if len(calls) != load.streams * load.calls:
+        raise LaunchError(f"{len(calls)} of {load.streams * load.calls} calls could be measured")
+    return Trial(load=load, calls=calls, cpu_ns=witness.cpu_ns, verdict=outcome.verdict)
 
 
 def _plan(url: str, load: Load) -> RunPlan:
