@@ -11,6 +11,7 @@ from weeyuga_core.interfaces import EngineTimings, StreamEvent, Usage
 from weeyuga_core.measure import reconcile as room
 from weeyuga_core.measure.reconcile import checked, impossible_rate, reconcile, reloaded
 from weeyuga_core.measure.timing import Timing, time_call
+from weeyuga_core.model.plan import RELOAD_NS
 from weeyuga_core.testing.fakes import MS, fake_exchange, fake_reply, fake_stream
 
 START = 300 * MS
@@ -109,8 +110,8 @@ def test_a_total_cannot_be_shorter_than_the_engines() -> None:
     [
         (None, ()),
         (2 * MS, ()),
-        (room.RELOAD_NS - 1, ()),
-        (room.RELOAD_NS, ("reloaded: load took 100.0 ms in a warm call",)),
+        (RELOAD_NS - 1, ()),
+        (RELOAD_NS, ("reloaded: load took 100.0 ms in a warm call",)),
         (812 * MS, ("reloaded: load took 812.0 ms in a warm call",)),
     ],
 )

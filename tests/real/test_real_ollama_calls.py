@@ -12,8 +12,9 @@ from ollama_parts import CONTEXT, OTHER, PARTS, PLAIN, THINKING, target, wait_un
 
 from weeyuga_core.errors import LaunchError
 from weeyuga_core.interfaces import Answer, ColdClaim, EngineTimings, Reasoning, StreamError
-from weeyuga_core.measure.reconcile import RELOAD_NS, reconcile, reloaded
+from weeyuga_core.measure.reconcile import reconcile, reloaded
 from weeyuga_core.measure.timing import time_call
+from weeyuga_core.model.plan import RELOAD_NS
 from weeyuga_ollama.adapter import OllamaAdapter
 from weeyuga_ollama.cold import proof
 from weeyuga_ollama.enquiry import FOREIGN_NAME

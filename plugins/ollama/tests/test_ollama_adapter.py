@@ -19,8 +19,7 @@ from weeyuga_core.interfaces import (
     Launches,
     Target,
 )
-from weeyuga_core.measure.reconcile import RELOAD_NS
-from weeyuga_core.model.plan import Timeouts
+from weeyuga_core.model.plan import RELOAD_NS, Timeouts
 from weeyuga_core.testing.fakes import fake_call, fake_target
 from weeyuga_ollama import cold
 from weeyuga_ollama.adapter import DEFAULT_URL, OllamaAdapter

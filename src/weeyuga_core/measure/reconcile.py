@@ -11,6 +11,7 @@ from attrs import evolve
 
 from weeyuga_core.interfaces import EngineTimings, StreamEvent
 from weeyuga_core.measure.timing import Timing, deltas_of, engine_timings_of, gaps_of
+from weeyuga_core.model.plan import RELOAD_NS
 
 RATE_BOUND = 0.20
 """Share by which two decode rates may differ: windows that start at the prompt's end or at the first token, stop
@@ -56,10 +57,6 @@ proxy's smallest usual buffer, 4 KiB, holds about sixteen."""
 
 CATCH_UP_SHARE = 0.5
 """Deltas that come in less than half of the time the engine took to make them were waiting somewhere."""
-
-RELOAD_NS = 100_000_000
-"""A model that is loaded is handed to a request in a few ms, also on a machine with twice the work it can do. Loading
-starts a process or reads the weights: some 800 ms for the smallest useful model (0.1 GB) out of the page cache."""
 
 _NS_PER_MS = 1_000_000
 

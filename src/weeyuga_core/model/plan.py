@@ -15,6 +15,10 @@ DEFAULT_WARM_N = 5
 DEFAULT_PACE_S = 1.0
 WARM_GAP_S = 60.0
 """A call is warm when at most this long has passed since the previous call to the same cell ended."""
+RELOAD_NS = 100_000_000
+"""An engine that says it spent this long or longer on loading has loaded its model: proof of a cold call, a flag on a
+warm one. A model that is loaded is handed to a request in a few ms, also on a machine with twice the work it can do;
+loading the smallest useful one (0.1 GB) starts a process or reads the weights, some 800 ms from the page cache."""
 
 
 @frozen(kw_only=True)

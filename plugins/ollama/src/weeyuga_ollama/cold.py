@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weeyuga_core.interfaces import ColdClaim, ColdProof, EngineTimings, StreamEvent
-from weeyuga_core.measure.reconcile import RELOAD_NS
+from weeyuga_core.model.plan import RELOAD_NS
 from weeyuga_ollama.enquiry import Enquiry, NoAnswer, full_name, name_of, refuse_unknown
 
 OLLAMA_UNLOAD = "ollama_unload"
