@@ -12,6 +12,10 @@ HEADER_PHASE = "X-Weeyuga-Benchmark-Phase"
 HEADER_RUN_IDX = "X-Weeyuga-Benchmark-Run-Idx"
 HEADER_BACKEND = "X-Weeyuga-Backend"
 """Set by a brain on its answer: which backend served the call."""
+HEADER_ROUTE = "X-Weeyuga-Inference-Route"
+"""Ours: where the brain is asked to send the call. No tag: it is not copied into telemetry."""
+HEADER_TRACE = "traceparent"
+"""W3C Trace Context."""
 
 ROUTE_ENV = "WEEYUGA_INFERENCE_ROUTE"
 LLAMACPP_URL_ENV = "WEEYUGA_QWEN35_LLAMACPP_URL"
@@ -38,3 +42,31 @@ def trace_ids(run_id: str, seq: int) -> tuple[str, str]:
     """The W3C trace id and span id of one call: derived, so that two ends can join them without having stored them."""
     digest = sha256(f"{run_id}|{seq}".encode()).hexdigest()
     return digest[:32], digest[32:48]
+
+
+HEADER_OF_TAG = {
+    TAG_TEST: HEADER_TEST,
+    TAG_RUN_ID: HEADER_RUN_ID,
+    TAG_CELL_ID: HEADER_CELL_ID,
+    TAG_PROMPT_ID: HEADER_PROMPT_ID,
+    TAG_PHASE: HEADER_PHASE,
+    TAG_RUN_IDX: HEADER_RUN_IDX,
+}
+"""Key in a telemetry document -> the header that a brain copies there."""
+
+
+def call_headers(*, run_id: str, seq: int, cell_id: str, prompt_id: str, phase: str, run_idx: int) -> dict[str, str]:
+    """The headers that mark one call as benchmark traffic, its trace among them.
+
+    The trace is unsampled: a tracer that starts to record would change the very timing that is measured.
+    """
+    trace_id, span_id = trace_ids(run_id, seq)
+    return {
+        HEADER_TEST: "true",
+        HEADER_RUN_ID: run_id,
+        HEADER_CELL_ID: cell_id,
+        HEADER_PROMPT_ID: prompt_id,
+        HEADER_PHASE: phase,
+        HEADER_RUN_IDX: str(run_idx),
+        HEADER_TRACE: f"00-{trace_id}-{span_id}-00",
+    }
