@@ -85,6 +85,14 @@ def test_every_other_key_arrives(loaded: config.Config) -> None:
     assert loaded.quiet_hours == {"pavilion": "02:00-05:00Z"}
 
 
+def test_a_routed_cell_takes_over_what_its_calls_are_made_of(loaded: config.Config) -> None:
+    mac, routed = loaded.cells[0], loaded.cells[3]
+    assert routed.options == mac.options
+    assert routed.request_model == mac.model_name == mac.label
+    assert (routed.digest, routed.engine_version, routed.prompt_cache) == (None, None, "engine-default")
+    assert (routed.endpoint, routed.warm_n) == ("https://cluster.example", 5)
+
+
 def test_paths_of_a_launch_begin_at_the_folder_of_the_file(loaded: config.Config) -> None:
     folder = loaded.cells_path.parent.resolve()
     assert loaded.cells[2].launch == Launch(

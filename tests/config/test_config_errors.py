@@ -255,6 +255,38 @@ cells:
     assert (problem.line, problem.message) == (4, "cells[2].routes: 'a:b:one' is itself routed")
 
 
+def test_the_engine_behind_a_router_must_have_an_address(problems: Check) -> None:
+    text = """\
+cells:
+  - {id: a:b:ours, launch: {server: s, model: m}}
+  - {id: a:b:off, enabled: false, reason: later}
+  - {id: a:r:one, endpoint: http://h, routes: a:b:ours}
+  - {id: a:r:two, endpoint: http://h, routes: a:b:off}
+"""
+    ours, off = problems(text)
+    assert (ours.line, ours.message) == (
+        4,
+        "cells[2].routes: 'a:b:ours' has no `endpoint`, and its engine is asked there",
+    )
+    assert "another port at every start" in (ours.help or "")
+    assert (off.line, off.help) == (5, "say where the engine itself answers")
+
+
+@pytest.mark.parametrize(
+    "key", ["options: {seed: 1}", "request_model: x", "engine_version: v1", "prompt_cache: disabled"]
+)
+def test_a_routed_cell_says_nothing_that_the_direct_one_says(problems: Check, key: str) -> None:
+    text = f"""\
+cells:
+  - {{id: a:b:direct, endpoint: http://h}}
+  - {{id: a:r:routed, endpoint: http://r, routes: a:b:direct, {key}}}
+"""
+    (problem,) = problems(text)
+    name = key.partition(":")[0]
+    assert (problem.line, problem.length) == (3, len(name))
+    assert problem.message == f"cells[1].{name}: a routed cell makes the calls of 'a:b:direct'"
+
+
 def test_one_misspelt_key_is_one_problem(problems: Check) -> None:
     (problem,) = problems("cells: [{id: a:b:c, endpiont: http://h}]")
     assert problem.message == "unknown key 'endpiont' in cells[0]"

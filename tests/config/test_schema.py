@@ -68,6 +68,7 @@ BAD = [
     CELL % "sanity: {P-EASY: {total_s: 1}}",
     CELL % "auth_env: 1a",
     "cells: [{id: a:b:c, launch: {server: s}}]",
+    "cells: [{id: a:b:d, endpoint: http://h}, {id: a:b:c, endpoint: http://h, routes: a:b:d, options: {}}]",
     "cells: [{id: a:b:c, launch: {server: s, model: m, ctx: 0}}]",
     "cells: [{id: a:b:c, launch: {server: s, model: m, args: [1]}}]",
     CELL % "warm_n: 1" + "\nnodes: {a: {quiet_hours: '2-5'}}",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from weeyuga_core.config.document import compose
 from weeyuga_core.config.problems import Log, Problem, Source, did_you_mean, shown
@@ -16,6 +16,10 @@ from weeyuga_core.config.rules import CellsFile
 from weeyuga_core.config.shapes import record
 from weeyuga_core.config.walk import BAD, Section, plain, walk
 from weeyuga_core.model.plan import Cell, Launch, Timeouts
+
+
+ROUTED_TAKES_OVER = ("request_model", "options", "digest", "engine_version", "prompt_cache")
+"""Keys in which a routed cell is the cell it routes to: a pair that asks for two things would compare nothing."""
 
 
 @frozen(kw_only=True)
@@ -107,6 +111,14 @@ def _check_route(log: Log, cell: Section, by_id: Mapping[str, Section]) -> None:
         log.at(node, f"{path}: no cell {shown(target)} in this file", did_you_mean(target, others))
     elif "routes" in by_id[target].keys:
         log.at(node, f"{path}: {shown(target)} is itself routed", "name the direct cell it is paired with")
+    elif "endpoint" not in by_id[target].keys:
+        message = f"{path}: {shown(target)} has no `endpoint`, and its engine is asked there"
+        launched = "a server of our own has another port at every start, which no router can know: start it yourself"
+        log.at(node, message, launched if "launch" in by_id[target].keys else "say where the engine itself answers")
+    for name in ROUTED_TAKES_OVER:
+        if name in cell.keys:
+            message = f"{cell.path}.{name}: a routed cell makes the calls of {shown(target)}"
+            log.at(cell.keys[name], message, "leave it out here, and say it in that cell")
 
 
 def _check_sanity(log: Log, cell: Section, prompt_ids: Collection[str] | None) -> None:
@@ -132,7 +144,7 @@ def _check_nodes(log: Log, root: Section, known: list[str]) -> None:
 def _build(root: Section, folder: Path) -> Matrix:
     defaults = root.values["defaults"].values if "defaults" in root.values else {}
     file: CellsFile = CellsFile(
-        cells=tuple(_cell(cell, defaults, folder) for cell in root.values["cells"]),
+        cells=_routed(_cell(cell, defaults, folder) for cell in root.values["cells"]),
         **{name: plain(root.values[name]) for name in ("nodes", "brain") if name in root.values},
     )
     hours = {name: node.quiet_hours for name, node in file.nodes.items() if node.quiet_hours is not None}
@@ -152,6 +164,17 @@ def _cell(section: Section, defaults: Mapping[str, Any], folder: Path) -> Cell:
     if "launch" in section.values:
         values["launch"] = _launch(section.values["launch"], folder)
     return Cell(**values)
+
+
+def _routed(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """The cells, routed ones with what they take over."""
+    by_id = {cell.id: cell for cell in cells}
+    for cell in by_id.values():
+        if cell.routes is not None:
+            direct = by_id[cell.routes]
+            taken = {name: getattr(direct, name) for name in ROUTED_TAKES_OVER} | {"request_model": direct.model_name}
+            by_id[cell.id] = evolve(cell, **taken)
+    return tuple(by_id.values())
 
 
 def _launch(section: Section, folder: Path) -> Launch:

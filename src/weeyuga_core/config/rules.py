@@ -206,8 +206,10 @@ RULES: Mapping[tuple[type, str], Rule] = {
     (Cell, "engine_version"): Rule(doc="The engine's version, where the engine cannot tell; quoted."),
     (Cell, "prompt_cache"): Rule(doc="Whether the engine may reuse the prompt of the call before."),
     (Cell, "launch"): Rule(doc="A server of our own, started for this cell; instead of `endpoint`."),
-    (Cell, "routes"): Rule(doc="Id of the direct cell that this routed cell is paired with."),
-    (Cell, "route"): Rule(doc="Where the router is asked to send the call."),
+    (Cell, "routes"): Rule(
+        doc="Id of the direct cell that this routed cell is paired with; its model and options are taken over."
+    ),
+    (Cell, "route"): Rule(doc="Where the router is asked to send the call; else WEEYUGA_INFERENCE_ROUTE says."),
     (Cell, "auth_env"): Rule(
         doc="Name of the environment variable that holds the token.",
         pattern=r"[A-Za-z_][A-Za-z0-9_]*",

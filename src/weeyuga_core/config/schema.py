@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from weeyuga_core.config.cells import ROUTED_TAKES_OVER
 from weeyuga_core.config.rules import CellsFile, Rule
 from weeyuga_core.config.shapes import Choice, Flag, Json, ListOf, MapOf, Number, Record, Shape, Text, record
 from weeyuga_core.model.plan import Cell
@@ -17,6 +18,7 @@ _CELL_RULES = {
     "if": {"properties": {"enabled": {"const": False}}, "required": ["enabled"]},
     "then": {"required": ["reason"]},
     "else": {"anyOf": [{"required": ["endpoint"]}, {"required": ["launch"]}]},
+    "dependentSchemas": {"routes": {"properties": dict.fromkeys(ROUTED_TAKES_OVER, False)}},
 }
 """What no single key of a cell can say. Ids that other keys refer to are beyond a schema: `validate` checks them."""
 
