@@ -41,7 +41,7 @@ TIMEOUTS = Timeouts(connect_s=10, idle_s=120, total_s=280, ready_s=120)
 class Ollama:
     """A server of ours and calls to it. Usable from any event loop."""
 
-    def __init__(self, store: Path, home: Path) -> None:
+    def __init__(self, store: Path, home: Path, **env: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._program = str(PARTS / "bin" / "ollama")
@@ -55,6 +55,7 @@ class Ollama:
             "OLLAMA_KEEP_ALIVE": "5m",
             "OLLAMA_MAX_LOADED_MODELS": "3",
             "OLLAMA_NUM_PARALLEL": "1",
+            **env,
         }
         self._server: Server | None = None
 
@@ -223,8 +224,14 @@ def ollama(ollama_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def ollama_of_ones_own(ollama_store: Path, tmp_path: Path) -> Iterator[Ollama]:
-    """A running Ollama to do harm to."""
-    one = Ollama(ollama_store, tmp_path)
-    yield one.start()
-    one.stop()
+def start_ollama(ollama_store: Path, tmp_path: Path) -> Iterator[Callable[..., Ollama]]:
+    """Start an Ollama of one's own to do harm to; keyword arguments are its environment."""
+    started: list[Ollama] = []
+
+    def make(**env: str) -> Ollama:
+        started.append(Ollama(ollama_store, tmp_path, **env))
+        return started[-1].start()
+
+    yield make
+    for one in started:
+        one.stop()

@@ -8,10 +8,11 @@ import signal
 
 import httpx
 import pytest
-from ollama_parts import CONTEXT, OTHER, PARTS, PLAIN, THINKING, target, wait_until
+from ollama_parts import CONTEXT, OTHER, PARTS, PLAIN, THINKING, TIMEOUTS, a_call, target, wait_until
 
 from weeyuga_core.errors import LaunchError
 from weeyuga_core.interfaces import Answer, ColdClaim, EngineTimings, Reasoning, StreamError
+from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.reconcile import reconcile, reloaded
 from weeyuga_core.measure.timing import time_call
 from weeyuga_core.model.plan import RELOAD_NS
@@ -190,6 +191,24 @@ def test_an_unknown_model_says_what_to_type(ollama, api):
             ollama.ask(method, label="nope:7b", api=api)
 
 
+def test_a_full_queue_is_told_in_its_words(start_ollama):
+    """Each of these calls needs the model loaded in another way, and only one may wait for that."""
+    one = start_ollama(OLLAMA_MAX_QUEUE="1")
+
+    async def crowd():
+        async with httpx.AsyncClient(trust_env=False) as http, MeasuringClient() as client:
+            adapters = [one.adapter(http, num_ctx=512 * n) for n in range(1, 7)]
+            requests = [adapter.build(a_call("hi", 2)) for adapter in adapters]
+            exchanges = await asyncio.gather(*(client.exchange(request, TIMEOUTS) for request in requests))
+            return [list(adapters[0].events(exchange.reply)) for exchange in exchanges]
+
+    refused = [events for events in asyncio.run(crowd()) if any(isinstance(event, StreamError) for event in events)]
+    assert 0 < len(refused) < 6
+    for events in refused:
+        assert refusal(events).kind == "http_503"
+        assert refusal(events).message.startswith("server busy, please try again.")
+
+
 # --- cold and warm ---------------------------------------------------------------------------------------------------
 
 
@@ -256,8 +275,8 @@ def test_ollama_stop_in_mid_answer_lets_it_end_and_reloads_in_the_next(ollama):
 
 
 @pytest.mark.parametrize("api", ["native", "openai"])
-def test_an_engine_killed_in_mid_answer_is_an_error_and_no_answer(ollama_of_ones_own, api):
-    one = ollama_of_ones_own
+def test_an_engine_killed_in_mid_answer_is_an_error_and_no_answer(start_ollama, api):
+    one = start_ollama()
     one.call()
     exchange, events = one.call(LONG, 900, api=api, beside=lambda: os.kill(one.wait_for_an_answer(), signal.SIGKILL))
     timing = time_call(exchange, events)
@@ -267,8 +286,8 @@ def test_an_engine_killed_in_mid_answer_is_an_error_and_no_answer(ollama_of_ones
     assert time_call(*one.call(api=api)).error is None
 
 
-def test_an_ollama_killed_in_mid_answer_is_an_error_and_no_answer(ollama_of_ones_own):
-    one = ollama_of_ones_own
+def test_an_ollama_killed_in_mid_answer_is_an_error_and_no_answer(start_ollama):
+    one = start_ollama()
 
     def kill():
         one.wait_for_an_answer()
@@ -279,8 +298,8 @@ def test_an_ollama_killed_in_mid_answer_is_an_error_and_no_answer(ollama_of_ones
     assert timing.error_kind == "reset"
 
 
-def test_nothing_of_it_is_left_when_it_is_stopped(ollama_of_ones_own):
-    one = ollama_of_ones_own
+def test_nothing_of_it_is_left_when_it_is_stopped(start_ollama):
+    one = start_ollama()
     one.call()
     assert one.engines()
     one.stop()
