@@ -269,8 +269,8 @@ class EngineAdapter(Protocol):
     def events(self, reply: Reply) -> Iterator[StreamEvent]:
         """What the bytes say, in order of arrival. Pure; state lives inside the generator.
 
-        Every data line yields at least one event besides `Identity` (`Role` where it carries nothing else). A body that is not
-        what the engine speaks, and an error status, yield a `StreamError`; nothing is raised.
+        Every data line yields at least one event besides `Identity` (`Role` where it carries nothing else). A body
+        that is not what the engine speaks, and an error status, yield a `StreamError`; nothing is raised.
         """
         ...
 

@@ -209,7 +209,8 @@ def test_a_command_of_the_core_cannot_be_taken_over(install):
     body = "return [Provided('run', 'mine', 'acme_cmd:run'), Provided('dance', 'mine', 'acme_cmd:dance')]"
     install("acme-cmd", "acme_cmd", hook("weeyuga_cli_commands()", body) + "dance = 42\n")
     found = load(reserved_commands={"run"})
-    assert found.commands() == {"dance": "mine"}
+    assert found.commands()["dance"] == "mine"
+    assert "run" not in found.commands()
     assert found.command("dance") == 42
     with pytest.raises(
         PluginError, match=r"'run' of acme-cmd 1\.0 is weeyuga-bench's own; remove it: pip uninstall acme"

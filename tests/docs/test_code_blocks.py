@@ -37,7 +37,8 @@ DOCUMENTS = sorted(
     if path.is_file()
 )
 BLOCK = re.compile(
-    r"(?:<!-- (?P<directive>file|not run): (?P<detail>[^\n]*?) -->\s*\n)?^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```$",
+    r"(?:<!-- (?P<directive>file|not run): (?P<detail>[^\n]*?) -->\s*\n)?"
+    r"^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 TO_LOOK_AT = {"", "text", "markdown"}
