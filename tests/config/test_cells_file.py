@@ -90,7 +90,7 @@ def test_a_routed_cell_takes_over_what_its_calls_are_made_of(loaded: config.Conf
     assert routed.options == mac.options
     assert routed.request_model == mac.model_name == mac.label
     assert (routed.digest, routed.engine_version, routed.prompt_cache) == (None, None, "engine-default")
-    assert (routed.endpoint, routed.warm_n) == ("https://cluster.example", 5)
+    assert (routed.endpoint, routed.warm_n) == ("https://cluster.example", 7)
 
 
 def test_paths_of_a_launch_begin_at_the_folder_of_the_file(loaded: config.Config) -> None:

@@ -17,7 +17,6 @@ from weeyuga_core.config.shapes import record
 from weeyuga_core.config.walk import BAD, Section, plain, walk
 from weeyuga_core.model.plan import Cell, Launch, Timeouts
 
-
 ROUTED_TAKES_OVER = ("request_model", "options", "digest", "engine_version", "prompt_cache")
 """Keys in which a routed cell is the cell it routes to: a pair that asks for two things would compare nothing."""
 
