@@ -63,8 +63,8 @@ class LiveProgress(PlainProgress):
         self.line(describe(event))
 
     def line(self, text: str) -> None:
+        self._live.update("", refresh=True)
         self._console.print(text, markup=False)
-        self._live.refresh()
 
     def _show(self, text: str) -> None:
         from rich.text import Text
