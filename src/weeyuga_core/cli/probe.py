@@ -25,7 +25,7 @@ def probe(cells_yaml: Path, prompts_yaml: Path | None, cell_ids: tuple[str, ...]
     from weeyuga_core import config, plugins
     from weeyuga_core.cli._async import run_to_end
     from weeyuga_core.interfaces import Health
-    from weeyuga_core.run.select import select_cells
+    from weeyuga_core.run.select import direct_cells, select_cells
     from weeyuga_core.run.start import open_sessions, probe_all
 
     loaded = config.load(cells_yaml, prompts_yaml)
@@ -34,7 +34,9 @@ def probe(cells_yaml: Path, prompts_yaml: Path | None, cell_ids: tuple[str, ...]
     async def ask() -> dict[str, Health]:
         # A probe launches nothing, so nothing is ever written there.
         unused = Path(tempfile.gettempdir())
-        async with open_sessions(cells, plugins.load(), unused, brain_hosts=loaded.brain_hosts) as sessions:
+        async with open_sessions(
+            cells, plugins.load(), unused, brain_hosts=loaded.brain_hosts, routed_to=direct_cells(cells, loaded.cells)
+        ) as sessions:
             return await probe_all(sessions)
 
     answers = run_to_end(ask())

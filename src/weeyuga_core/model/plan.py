@@ -124,6 +124,8 @@ class RunPlan:
     smoke: bool = False
     concurrency: int = 1
     """Streams at once per cell. More than 1 makes a parallel run, aggregated apart from single-stream ones."""
+    routed_to: tuple[Cell, ...] = ()
+    """The direct cells of routed ones, whether they are measured themselves or not."""
 
     def cell(self, cell_id: str) -> Cell:
         """The cell of that id. Raises KeyError."""

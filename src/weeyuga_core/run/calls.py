@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
-from attrs import frozen
+from attrs import define, field, frozen
 
 from weeyuga_core.errors import CallError
 from weeyuga_core.interfaces import Call, ColdClaim, EngineAdapter, StreamError, StreamEvent
@@ -34,6 +34,14 @@ def unobserved(step: Step, exchange: Exchange, events: Sequence[StreamEvent]) ->
     """Nobody looks."""
 
 
+@define
+class Engine:
+    """What the direct cell and routed ones have in common: the engine's rest between calls, and its warmth."""
+
+    last_start: float | None = None
+    last_end: float | None = None
+
+
 @frozen(kw_only=True)
 class CallTools:
     """What the callers of a run share."""
@@ -47,6 +55,12 @@ class CallTools:
     """Sees every measured call before its record is made; calibration compares it with the truth."""
     promises: Promises = UNCALIBRATED
     """How late this process may be before a call is flagged."""
+    engines: dict[str, Engine] = field(factory=dict)
+    """By the id of the direct cell."""
+
+    def engine(self, cell: Cell) -> Engine:
+        """The engine of that cell: a routed one has that of the cell it routes to."""
+        return self.engines.setdefault(cell.routes or cell.id, Engine())
 
 
 class CellCaller:
@@ -55,8 +69,9 @@ class CellCaller:
     def __init__(self, session: CellSession, tools: CallTools) -> None:
         self._session = session
         self._tools = tools
-        self._last_start: float | None = None
+        self._engine = tools.engine(session.cell)
         self._last_end: float | None = None
+        self._last_prompt: str | None = None
         self._last_failed = False
 
     async def call(self, step: Step, *, seq: int) -> CallRecord:
@@ -94,45 +109,52 @@ class CellCaller:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(streams, len(steps))):
                 group.create_task(stream())
-        self._last_end = time.monotonic()
+        self._ended(steps[-1])
         records = [self._record(steps[index], done[index], None) for index in sorted(done)]
         return [attrs.evolve(records[0], primed=primed), *records[1:]]
 
     async def _warm_up(self, step: Step, seq: int) -> str | None:
         """Make one unrecorded call where the coming one would not be warm, and return the reason."""
-        why = await self._session.revive() or self._why_not_warm()
+        why = await self._session.revive() or self._why_not_warm(step)
         if why is not None:
             self._tools.notice(f"{step.cell_id}: a priming call, since {why}")
             await self._exchange(step, seq)
         return why
 
-    def _why_not_warm(self) -> str | None:
-        if self._last_end is None:
+    def _why_not_warm(self, step: Step) -> str | None:
+        if self._last_end is None or self._engine.last_end is None:
             return "no call came before"
         if self._last_failed:
             return "the call before had failed"
-        gap_s = time.monotonic() - self._last_end
+        if self._last_prompt != step.prompt_id:
+            return f"the call before had the prompt {self._last_prompt}"
+        gap_s = time.monotonic() - self._engine.last_end
         return f"the call before had ended {gap_s:.0f} s ago" if gap_s > WARM_GAP_S else None
 
     async def _measured(self, step: Step, seq: int, claim: ColdClaim | None) -> CallRecord:
         previous_end = self._last_end
         exchange = await self._exchange(step, seq)
         record = self._record(step, exchange, claim)
-        if previous_end is None or self._last_start is None:
+        if previous_end is None or self._engine.last_start is None:
             return record
-        return attrs.evolve(record, gap_before_s=round(self._last_start - previous_end, 3))
+        return attrs.evolve(record, gap_before_s=round(self._engine.last_start - previous_end, 3))
 
     async def _exchange(self, step: Step, seq: int) -> Exchange | CallError:
-        if self._last_start is not None:
-            await asyncio.sleep(max(0.0, self._last_start + self._tools.pace_s - time.monotonic()))
-        self._last_start = time.monotonic()
+        engine = self._engine
+        if engine.last_start is not None:
+            await asyncio.sleep(max(0.0, engine.last_start + self._tools.pace_s - time.monotonic()))
+        engine.last_start = time.monotonic()
         try:
             request = self._session.adapter.build(self._call(step, seq))
             return await self._tools.client.exchange(request, self._session.cell.timeouts)
         except CallError as error:
             return error
         finally:
-            self._last_end = time.monotonic()
+            self._ended(step)
+
+    def _ended(self, step: Step) -> None:
+        self._last_end = self._engine.last_end = time.monotonic()
+        self._last_prompt = step.prompt_id
 
     def _call(self, step: Step, seq: int) -> Call:
         return Call(
@@ -209,7 +231,8 @@ def _sanity(cell: Cell, step: Step, total_ns: int | None) -> tuple[str, ...]:
 
 def failed_call(step: Step, *, kind: str, message: str) -> CallRecord:
     """The record of a planned call that could not even be sent."""
-    return _unmeasured(step.cell_id, kind, message, prompt_id=step.prompt_id, phase=step.phase, run_idx=step.run_idx)
+    record = _unmeasured(step.cell_id, kind, message, prompt_id=step.prompt_id, phase=step.phase, run_idx=step.run_idx)
+    return attrs.evolve(record, attempt=step.attempt, pair_id=step.pair_id)
 
 
 def skipped_cell(cell_id: str, *, kind: str, reason: str) -> CallRecord:

@@ -103,6 +103,7 @@ class Runner:
         self._calls: list[CallRecord] = []
         self._callers: dict[str, CellCaller] = {}
         self._gone: set[str] = set()
+        self._pairs = schedule.pairs_of(plan.steps)
         self._failed_starts: dict[str, int] = {}
         self._number = 0
 
@@ -143,7 +144,7 @@ class Runner:
         position = 0
         for turn in schedule.turns(self._plan):
             step, position = turn[0], position + len(turn)
-            if step.cell_id not in self._gone:
+            if not self._is_left_out(step):
                 if block != (block := (step.cell_id, step.prompt_id)):
                     quiet.settle()
                 try:
@@ -153,6 +154,12 @@ class Runner:
             self._number = position
             if position > last[step.cell_id]:
                 await self._sessions[step.cell_id].stop()
+                if step.cell_id not in self._callers and step.cell_id not in self._gone:
+                    await self._skip(step.cell_id, "skipped", "the other cell of its pairs is not measured")
+
+    def _is_left_out(self, step: Step) -> bool:
+        """Whether its cell is given up, or the other cell of its pair: half a pair is worth no call."""
+        return not self._gone.isdisjoint(self._pairs.get(step.pair_id, {step.cell_id}))
 
     async def _skip_unavailable(self) -> None:
         planned = {step.cell_id for step in self._plan.steps}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
 
 from weeyuga_core.model.plan import Cell, Prompt, RunPlan, Step
 
@@ -23,6 +24,40 @@ def blocks(cells: Sequence[Cell], prompts: Sequence[Prompt], *, streams: int = 1
             ),
         )
     )
+
+
+def paired(cells: Sequence[Cell], prompts: Sequence[Prompt], *, pairs: int) -> tuple[Step, ...]:
+    """`pairs` pairs of warm calls for each prompt of each routed cell: one call direct, one through the router.
+
+    Every other pair goes the other way round (direct, routed; routed, direct; ...), so that a machine that grows slower
+    or faster by the minute favours neither. `pair_id` counts over the whole plan from 0. Cells that are not enabled,
+    and routed ones whose direct cell is not among `cells` or not enabled, have no steps.
+    """
+    enabled = {cell.id for cell in cells if cell.enabled}
+    ways = [(cell.routes, cell.id) for cell in cells if cell.routes in enabled and cell.id in enabled]
+    of_pair, of_block = count(), defaultdict[tuple[str, str], Iterator[int]](count)
+    return tuple(
+        Step(
+            cell_id=cell_id,
+            prompt_id=prompt.id,
+            phase="warm",
+            run_idx=next(of_block[cell_id, prompt.id]),
+            pair_id=pair_id,
+        )
+        for direct, routed in ways
+        for prompt in prompts
+        for number, pair_id in zip(range(pairs), of_pair, strict=False)
+        for cell_id in ((routed, direct) if number % 2 else (direct, routed))
+    )
+
+
+def pairs_of(steps: Sequence[Step]) -> dict[int | None, set[str]]:
+    """`pair_id` -> the cells of that pair."""
+    pairs: dict[int | None, set[str]] = {}
+    for step in steps:
+        if step.pair_id is not None:
+            pairs.setdefault(step.pair_id, set()).add(step.cell_id)
+    return pairs
 
 
 def smoke(cells: Sequence[Cell], prompts: Sequence[Prompt]) -> tuple[Step, ...]:

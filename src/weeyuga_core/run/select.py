@@ -21,6 +21,12 @@ def select_cells(cells: Sequence[Cell], patterns: Sequence[str]) -> tuple[Cell, 
     return _select(cells, patterns, kind="cell", option="--cells")
 
 
+def direct_cells(cells: Sequence[Cell], every: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The cells that routed ones among `cells` lead to, out of `every` cell of the file."""
+    wanted = {cell.routes for cell in cells}
+    return tuple(cell for cell in every if cell.id in wanted)
+
+
 def select_prompts(prompts: Sequence[Prompt], patterns: Sequence[str]) -> tuple[Prompt, ...]:
     """The prompts that match an id or glob, in order; all where no pattern is given.
 

@@ -23,6 +23,7 @@ from weeyuga_core.interfaces import (
     Launches,
     LaunchSpec,
     Target,
+    Wraps,
 )
 from weeyuga_core.model.plan import Cell
 from weeyuga_core.model.records import CellRecord, ms
@@ -45,6 +46,7 @@ class Tools:
     log_dir: Path
     brain_hosts: tuple[str, ...] = ()
     concurrency: int = 1
+    routed_to: tuple[Cell, ...] = ()
 
 
 class CellSession:
@@ -180,7 +182,26 @@ class CellSession:
             token=self._token,
             brain_hosts=self._tools.brain_hosts,
         )
-        return self._adapter_class(target, self._tools.http)
+        adapter = self._adapter_class(target, self._tools.http)
+        wraps = ability(adapter, Wraps)
+        if (wraps is None) is not (self.cell.routes is None):
+            raise UsageError(
+                f"cell {self.cell.id}: "
+                + (f"the {self.cell.engine} plugin cannot route" if wraps is None else "it names no cell to route to"),
+                hint="`routes:` belongs to cells of an engine that stands in front of another, and to each of them",
+            )
+        if wraps is not None:
+            wraps.wrap(self._inner())
+        return adapter
+
+    def _inner(self) -> EngineAdapter:
+        """The adapter of the cell that this one routes to."""
+        direct = next(cell for cell in self._tools.routed_to if cell.id == self.cell.routes)
+        assert direct.endpoint is not None  # the cells file is refused otherwise
+        target = Target(
+            cell=direct, base_url=direct.endpoint.rstrip("/"), timeouts=direct.timeouts, token=_token(direct)
+        )
+        return self._tools.plugins.engine(direct.engine)(target, self._tools.http)
 
     def _spec(self, port: int) -> LaunchSpec:
         launcher = ability(self.adapter, Launches)

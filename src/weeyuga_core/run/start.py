@@ -84,10 +84,18 @@ async def open_sessions(
     *,
     brain_hosts: tuple[str, ...] = (),
     concurrency: int = 1,
+    routed_to: tuple[Cell, ...] = (),
 ) -> AsyncIterator[dict[str, CellSession]]:
     """A session for every enabled cell. Raises PluginError or UsageError where one cannot be had."""
     async with httpx.AsyncClient(trust_env=False, timeout=10.0) as http:
-        tools = Tools(plugins=plugins, http=http, log_dir=log_dir, brain_hosts=brain_hosts, concurrency=concurrency)
+        tools = Tools(
+            plugins=plugins,
+            http=http,
+            log_dir=log_dir,
+            brain_hosts=brain_hosts,
+            concurrency=concurrency,
+            routed_to=routed_to,
+        )
         sessions = {cell.id: CellSession(cell, tools) for cell in cells if cell.enabled}
         try:
             yield sessions
@@ -117,7 +125,12 @@ async def execute(request: RunRequest, plugins: Plugins, progress: Progress) -> 
         if git.note:
             progress(Notice(text=f"git: {git.note}"))
         async with open_sessions(
-            plan.cells, plugins, side_dir, brain_hosts=plan.brain_hosts, concurrency=plan.concurrency
+            plan.cells,
+            plugins,
+            side_dir,
+            brain_hosts=plan.brain_hosts,
+            concurrency=plan.concurrency,
+            routed_to=plan.routed_to,
         ) as sessions:
             probes = await probe_all(sessions)
             if request.for_publication:
@@ -230,7 +243,8 @@ def _meta(
 
 def _versions(request: RunRequest, plugins: Plugins) -> dict[str, str]:
     """The harness and the distributions of the plugins in use."""
-    engines = {cell.engine for cell in request.plan.cells if cell.enabled}
+    plan = request.plan
+    engines = {cell.engine for cell in (*plan.cells, *plan.routed_to) if cell.enabled}
     used = [plugins.engine_dist(name) for name in engines] + [plugins.sink_dist(name) for name, _ in request.sinks]
     return dict(sorted({DISTRIBUTION: metadata.version(DISTRIBUTION), **dict(used)}.items()))
 
