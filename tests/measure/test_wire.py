@@ -161,3 +161,32 @@ def test_no_split_changes_json_lines_and_each_bears_the_right_reads_stamp(body: 
 def read_end(reads: list[Read], offset: int) -> int:
     """The stamp of the read that brought the byte at that offset."""
     return next(read.ns for read in reads if read.ns >= offset and read.data)
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            b"data: a\n\n",
+            b"data: b\r\n\r\n",
+            b"data: ",
+            b"c",
+            b"\n",
+            b"\r",
+            b"\xef\xbb\xbf",
+            b": d\n",
+            b"event: e\n",
+            b"",
+        ]
+    ),
+    max_size=12,
+)
+
+
+@given(PIECES)
+def test_reads_that_are_whole_events_read_as_any_others_do(pieces: list[bytes]) -> None:
+    body = b"".join(pieces)
+    assert data_and_names(reads_of(*pieces)) == data_and_names(bytewise(body))
+
+
+def data_and_names(reads: list[Read]) -> list[tuple[str, str | None]]:
+    return [(event.data, event.event) for event in sse_events(reads)]

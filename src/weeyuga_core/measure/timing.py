@@ -62,6 +62,9 @@ _ENDINGS = {
 _EXCERPT_CHARS = 200
 
 Delta = Reasoning | Answer | ToolCall
+_DELTAS = (Reasoning, Answer, ToolCall)
+_NO_CHUNKS = (Identity, StreamError)
+"""Tuples, because `isinstance` is asked about every event, and takes five times as long with a union."""
 
 
 @frozen(kw_only=True)
@@ -122,7 +125,7 @@ def time_call(exchange: Exchange, events: Sequence[StreamEvent]) -> Timing:
     header, and `StreamError`, which may stand for a whole body.
     """
     reply = exchange.reply
-    chunks = [event.ns for event in events if not isinstance(event, Identity | StreamError)]
+    chunks = [event.ns for event in events if not isinstance(event, _NO_CHUNKS)]
     deltas = deltas_of(events)
     stamps = [delta.ns for delta in deltas]
     gaps = gaps_of(deltas)
@@ -178,7 +181,7 @@ def time_call(exchange: Exchange, events: Sequence[StreamEvent]) -> Timing:
 
 def deltas_of(events: Sequence[StreamEvent]) -> list[Delta]:
     """The non-empty pieces of text, in order of arrival."""
-    return [event for event in events if isinstance(event, Reasoning | Answer | ToolCall) and event.text]
+    return [event for event in events if isinstance(event, _DELTAS) and event.text]
 
 
 def gaps_of(deltas: Sequence[Delta]) -> list[int]:

@@ -92,8 +92,22 @@ class GoldenAdapter:
             lines = [(event.ns, event.data) for event in sse_events(reply.reads)]
         if not lines and reply.ending == "eof" and reply.body.strip():
             yield StreamError(reply.reads[-1].ns, "bad_stream", f"not a stream: {reply.body[:80]!r}")
+        named = None
         for ns, text in lines:
-            yield from _line(ns, text)
+            if text == "[DONE]":
+                yield Done(ns)
+                continue
+            chunk = _parsed(text)
+            if chunk is None:
+                yield StreamError(ns, "bad_stream", f"not a JSON object: {text[:80]!r}")
+            elif "error" in chunk:
+                yield StreamError(ns, "engine_error", _words(chunk) or "an error without words")
+            else:
+                name = chunk.get("id")
+                if name != named and isinstance(name, str):
+                    named = name
+                    yield Identity(ns=ns, response_id=name)
+                yield from _parts(ns, chunk) or (Role(ns),)
 
     def prove_cold(self, claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
         """Cold means that no prompt token was cached, as far as the server says."""
@@ -116,39 +130,25 @@ def _refusal(reply: Reply) -> Iterator[StreamEvent]:
         yield StreamError(ns, f"http_{reply.status}", _words(parsed) or f"HTTP status {reply.status}")
 
 
-def _line(ns: int, text: str) -> Iterator[StreamEvent]:
-    """The events of one data line: one at least."""
-    if text == "[DONE]":
-        yield Done(ns)
-        return
-    chunk = _parsed(text)
-    if chunk is None:
-        yield StreamError(ns, "bad_stream", f"not a JSON object: {text[:80]!r}")
-        return
-    if "error" in chunk:
-        yield StreamError(ns, "engine_error", _words(chunk) or "an error without words")
-        return
-    if isinstance(chunk.get("id"), str):
-        yield Identity(ns=ns, response_id=chunk["id"])
-    yield from list(_parts(ns, chunk)) or [Role(ns)]
-
-
-def _parts(ns: int, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
+def _parts(ns: int, chunk: Mapping[str, Any]) -> list[StreamEvent]:
     """What a chunk carries besides its id."""
     choice = _first(chunk.get("choices"))
     message = _object(choice.get("delta")) or _object(chunk.get("message"))
-    for name, make in _DELTAS.items():
-        if text := message.get(name):
-            yield make(ns, text if isinstance(text, str) else json.dumps(text))
+    found: list[StreamEvent] = [
+        _DELTAS[name](ns, text if isinstance(text, str) else json.dumps(text))
+        for name, text in message.items()
+        if text and name in _DELTAS
+    ]
     finish = choice.get("finish_reason", chunk.get("done_reason"))
     if isinstance(finish, str):
-        yield Finish(ns, finish)
+        found.append(Finish(ns, finish))
     if usage := _usage(ns, chunk):
-        yield usage
+        found.append(usage)
     if timings := _timings(ns, chunk):
-        yield timings
+        found.append(timings)
     if chunk.get("done") is True:
-        yield Done(ns)
+        found.append(Done(ns))
+    return found
 
 
 def _usage(ns: int, chunk: Mapping[str, Any]) -> Usage | None:
@@ -171,8 +171,8 @@ def _timings(ns: int, chunk: Mapping[str, Any]) -> EngineTimings | None:
     """The engine's clock, in either shape; it counts n - 1 intervals in both."""
     if told := _object(chunk.get("timings")):
         return _made_timings(ns, told, "prompt_ms", "predicted_ms", "predicted_n", _NS_PER_MS)
-    told = {name: chunk[name] for name in ("prompt_eval_duration", "eval_duration", "eval_count") if name in chunk}
-    if "eval_duration" in told or "prompt_eval_duration" in told:
+    if "eval_duration" in chunk or "prompt_eval_duration" in chunk:
+        told = {name: chunk[name] for name in ("prompt_eval_duration", "eval_duration", "eval_count") if name in chunk}
         return _made_timings(ns, told, "prompt_eval_duration", "eval_duration", "eval_count", 1)
     return None
 
