@@ -50,7 +50,7 @@ def doubtful_cold(block: Block) -> Iterator[str]:
 
 def incomplete(block: Block) -> Iterator[str]:
     """Say which calls are missing, and which attempts were left aside."""
-    if not block.cold:
+    if not block.cold and not any(call.pair_id is not None for call in block.warm):
         yield "no cold call recorded"
     if len(block.cold) > 1:
         yield f"{len(block.cold)} cold calls recorded, the first is shown"

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from weeyuga_core.run.start import RunRequest
 
 
+PAIRS = 30
+"""The interval of so many pairs reaches some 0.4 standard deviations of one difference to either side."""
+
+
 @click.command()
 @click.option("--cells-yaml", type=click.Path(path_type=Path), default=Path("cells.yaml"), show_default=True)
 @click.option("--prompts-yaml", type=click.Path(path_type=Path), help="More prompts; the frozen ones are always there.")
@@ -25,6 +29,14 @@ if TYPE_CHECKING:
 @click.option("--prompts", "prompt_ids", multiple=True, metavar="ID", help="Only these prompts (repeatable, globs).")
 @click.option("--smoke/--full", default=False, help="One cell, one prompt, one call; or the whole plan (default).")
 @click.option("--warm-n", type=click.IntRange(min=0), help="Warm calls per cell and prompt, for every cell.")
+@click.option(
+    "--schedule",
+    type=click.Choice(["blocks", "paired"]),
+    default="blocks",
+    show_default=True,
+    help="One cold and N warm calls per cell and prompt; or routed cells in pairs with their direct ones.",
+)
+@click.option("--pairs", type=click.IntRange(1, 10_000), help=f"Pairs per prompt, with --schedule paired [{PAIRS}].")
 @click.option("--sink", "sinks", multiple=True, metavar="NAME[=TARGET]", help="Copy results there too (repeatable).")
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option("--dry-run", is_flag=True, help="Print the planned calls and the estimated time; measure nothing.")
@@ -41,6 +53,8 @@ def run(
     prompt_ids: tuple[str, ...],
     smoke: bool,
     warm_n: int | None,
+    schedule: str,
+    pairs: int | None,
     sinks: tuple[str, ...],
     out_dir: Path,
     dry_run: bool,
@@ -53,12 +67,18 @@ def run(
 ) -> int:
     """Measure the matrix of cells and prompts into a ledger.
 
-    Per cell and prompt one cold and N warm calls, each a durable line of OUT/<run id>.jsonl.
+    Per cell and prompt one cold and N warm calls, each a durable line of OUT/<run id>.jsonl. With --schedule paired:
+    for each routed cell and prompt N pairs of warm calls, one direct and one through the router.
     """
     from weeyuga_core.run.start import RunRequest
 
+    if schedule == "paired" and (smoke or warm_n is not None):
+        raise UsageError("--schedule paired goes with neither --smoke nor --warm-n", hint="--pairs N says how many")
+    if schedule != "paired" and pairs is not None:
+        raise UsageError("--pairs: only --schedule paired measures in pairs")
+    count = (pairs or PAIRS) if schedule == "paired" else None
     request = RunRequest(
-        plan=_plan(cells_yaml, prompts_yaml, cell_ids, prompt_ids, smoke=smoke, warm_n=warm_n),
+        plan=_plan(cells_yaml, prompts_yaml, cell_ids, prompt_ids, smoke=smoke, warm_n=warm_n, pairs=count),
         cells_path=cells_yaml,
         out_dir=out_dir,
         sinks=tuple(parse_sink(text) for text in sinks),
@@ -79,6 +99,7 @@ def _plan(
     *,
     smoke: bool,
     warm_n: int | None,
+    pairs: int | None,
 ) -> RunPlan:
     from weeyuga_core import config
     from weeyuga_core.model.plan import RunPlan
@@ -89,7 +110,12 @@ def _plan(
     if warm_n is not None:
         cells = tuple(attrs.evolve(cell, warm_n=warm_n) for cell in cells)
     prompts = select.select_prompts(loaded.prompts, prompt_ids)
-    steps = schedule.smoke(cells, prompts) if smoke else schedule.blocks(cells, prompts)
+    if pairs is not None:
+        cells = select.paired_cells(cells, loaded.cells)
+        steps = schedule.paired(cells, prompts, pairs=pairs)
+        cells = schedule.with_planned_warm_n(cells, steps)
+    else:
+        steps = schedule.smoke(cells, prompts) if smoke else schedule.blocks(cells, prompts)
     used = {step.cell_id for step in steps}
     return RunPlan(
         cells=tuple(cell for cell in cells if cell.id in used) if smoke else cells,
@@ -98,6 +124,7 @@ def _plan(
         brain_hosts=loaded.brain_hosts,
         quiet_hours=loaded.quiet_hours,
         smoke=smoke,
+        routed_to=select.direct_cells(cells, loaded.cells),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import count, groupby
+
+from attrs import evolve
 
 from weeyuga_core.model.plan import Cell, Prompt, RunPlan, Step
 
@@ -49,6 +51,13 @@ def paired(cells: Sequence[Cell], prompts: Sequence[Prompt], *, pairs: int) -> t
         for number, pair_id in zip(range(pairs), of_pair, strict=False)
         for cell_id in ((routed, direct) if number % 2 else (direct, routed))
     )
+
+
+def with_planned_warm_n(cells: Sequence[Cell], steps: Sequence[Step]) -> tuple[Cell, ...]:
+    """The cells, each with the number of warm calls per prompt that the steps hold."""
+    blocks_of = Counter((step.cell_id, step.prompt_id) for step in steps)
+    planned = {cell_id: number for (cell_id, _), number in blocks_of.items()}
+    return tuple(evolve(cell, warm_n=planned.get(cell.id, 0)) for cell in cells)
 
 
 def pairs_of(steps: Sequence[Step]) -> dict[int | None, set[str]]:

@@ -27,6 +27,21 @@ def direct_cells(cells: Sequence[Cell], every: Sequence[Cell]) -> tuple[Cell, ..
     return tuple(cell for cell in every if cell.id in wanted)
 
 
+def paired_cells(cells: Sequence[Cell], every: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The routed ones among `cells` and the direct cells that they lead to, in the file's order.
+
+    Raises UsageError where none is routed, and where a direct cell is not enabled.
+    """
+    routed = {cell.id: cell for cell in cells if cell.routes is not None}
+    if not routed:
+        raise UsageError("--schedule paired: no selected cell is a routed one", hint="`routes:` in a cell makes it one")
+    for direct in direct_cells([cell for cell in routed.values() if cell.enabled], every):
+        if not direct.enabled:
+            raise UsageError(f"--schedule paired: {direct.id} is not enabled, so nothing can be paired with it")
+    wanted = {*routed, *(cell.routes for cell in routed.values())}
+    return tuple(cell for cell in every if cell.id in wanted)
+
+
 def select_prompts(prompts: Sequence[Prompt], patterns: Sequence[str]) -> tuple[Prompt, ...]:
     """The prompts that match an id or glob, in order; all where no pattern is given.
 
