@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,8 +159,6 @@ def _prepare(name: str, home: Path) -> None:
 
 
 def _opensearch_port() -> int:
-    import socket
-
     for port in OPENSEARCH_PORTS:
         with socket.socket() as probe:
             try:
@@ -181,9 +179,3 @@ def running(name: str, folder: Path) -> Iterator[StoreNode]:
         yield node
     finally:
         node.stop()
-
-
-if __name__ == "__main__":
-    with running(sys.argv[1], Path(sys.argv[2])) as node:
-        print(node.url, flush=True)
-        input()

@@ -187,9 +187,10 @@ def _own_time(record: Mapping[str, Any]) -> datetime | None:
 def _values(kind: str, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The typed fields of a record that are known and of their type."""
     for name, wanted in FIELDS.get(kind, {}).items():
-        value: Any = record.get(name)
+        value = record.get(name)
         if isinstance(value, _CHECKS[wanted]) and isinstance(value, bool) is (wanted == BOOLEAN):
-            yield name, value * 1.0 if wanted == DOUBLE else value
+            # Without our template the store takes the type of the first value it meets: 1.0 is a double, 1 is not.
+            yield name, float(record[name]) if wanted == DOUBLE else value
 
 
 def _known(**values: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ from weeyuga_core.sinks.elasticsearch import catchup
 from weeyuga_core.sinks.elasticsearch.bulk import Item, Stop
 from weeyuga_core.sinks.elasticsearch.document import Documents
 from weeyuga_core.sinks.elasticsearch.journal import Journal
-from weeyuga_core.sinks.elasticsearch.server import StoreUnavailable, identify
+from weeyuga_core.sinks.elasticsearch.server import Server, StoreUnavailable, identify
 from weeyuga_core.sinks.elasticsearch.settings import Settings, from_env
 from weeyuga_core.sinks.elasticsearch.ship import Shipper
 from weeyuga_core.sinks.replay import DryRun, ReplayOptions, ReplayReport
@@ -57,6 +58,7 @@ class ElasticsearchSink:
         self._left: str | None = None
         """Why what follows is left to a replay whatever the store does."""
         self._http: httpx.AsyncClient | None = None
+        self._journal: asyncio.Task[Journal] | None = None
         self._shipper: Shipper | None = None
 
     async def open(self, meta: MetaRecord) -> None:
@@ -118,16 +120,20 @@ class ElasticsearchSink:
         """Who sends, made at the first attempt: only then is the store asked who it is."""
         if self._shipper is None:
             assert self._http is not None, "the sink is open"
-            server = await identify(self._http)
-            journal = await asyncio.to_thread(
-                Journal, self._ledger, self._side_dir, self._settings, cluster_uuid=server.cluster_uuid
-            )
+            journal = await self._opened(await identify(self._http))
             self._shipper = Shipper(self._http, journal)
             self._forget_settled()
             if self._waiting and self._waiting[0].offset != journal.offset:
                 # A run that was taken up again: the lines of its first part come from the ledger.
                 self._left, self._waiting = "earlier lines come first", []
         return self._shipper
+
+    async def _opened(self, server: Server) -> Journal:
+        """The journal. An attempt whose time is up leaves its thread at work, and the next one waits for that."""
+        if self._journal is None:
+            make = partial(Journal, self._ledger, self._side_dir, self._settings, cluster_uuid=server.cluster_uuid)
+            self._journal = asyncio.create_task(asyncio.to_thread(make))
+        return await asyncio.shield(self._journal)
 
     def _forget_settled(self) -> None:
         if self._shipper is not None:
@@ -137,7 +143,9 @@ class ElasticsearchSink:
             self._waiting = waiting
 
     async def _let_go(self) -> None:
-        if self._shipper is not None:
-            self._shipper.journal.close()
+        if self._journal is not None:
+            await asyncio.wait({self._journal})
+            if self._journal.exception() is None:
+                self._journal.result().close()
         if self._http is not None:
             await self._http.aclose()
