@@ -15,6 +15,7 @@ from attrs import asdict, field, frozen
 
 from weeyuga_core.analysis.blocks import Block, blocks, cell_order, prompt_order, skipped
 from weeyuga_core.analysis.notes import notes
+from weeyuga_core.analysis.pairs import Overhead, overheads
 from weeyuga_core.analysis.stats import Spread, mean, spread, success_interval
 from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord
 from weeyuga_core.model.records import to_json as record_to_json
@@ -132,6 +133,8 @@ class Baseline:
     prompts: tuple[str, ...]
     cells: tuple[CellBaseline, ...]
     skipped: tuple[Skipped, ...] = field(factory=tuple)
+    overheads: tuple[Overhead, ...] = field(factory=tuple)
+    """What routers cost, in a run of pairs."""
 
 
 def build(
@@ -148,6 +151,7 @@ def build(
         prompts=prompt_order(meta, calls),
         cells=measured,
         skipped=_skipped(cell_order(meta, cells, calls), {cell.cell_id for cell in measured}, calls),
+        overheads=overheads(cells, calls),
     )
 
 

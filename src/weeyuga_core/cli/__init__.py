@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("Measure the matrix of cells and prompts into a ledger.", "weeyuga_core.cli.run:run"),
     "calibrate": ("Measure how right the figures are on this host.", "weeyuga_core.cli.calibrate:calibrate"),
     "report": ("Turn a ledger into the Markdown baseline.", "weeyuga_core.cli.report:report"),
+    "overhead": ("Print what a router costs, from the pairs of a ledger.", "weeyuga_core.cli.overhead:overhead"),
     "replay": ("Bring a sink's copy level with its ledger, and prove it.", "weeyuga_core.cli.replay:replay"),
     "sinks": ("Show how far the copies of a ledger got.", "weeyuga_core.cli.sinks:sinks"),
     "es": ("Prepare Elasticsearch or OpenSearch, and Kibana.", "weeyuga_core.cli.es:es"),

@@ -18,6 +18,7 @@ from weeyuga_core.analysis.stats import CERTIFIED_N
 from weeyuga_core.analysis.verdict import Judgement
 from weeyuga_core.ledger import reader
 from weeyuga_core.model.records import CellRecord, MetaRecord
+from weeyuga_core.report import routing
 from weeyuga_core.report.text import (
     NONE,
     UNCERTIFIED,
@@ -129,6 +130,7 @@ def render(baseline: Baseline, judgement: Judgement) -> str:
         *(_cell(cell) for cell in baseline.cells),
         _skipped(baseline),
         ["## How to read", "", *_bullets(HOW_TO_READ)],
+        *routing.sections(baseline.overheads),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
