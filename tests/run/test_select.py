@@ -4,7 +4,7 @@ import pytest
 
 from weeyuga_core.errors import UsageError
 from weeyuga_core.model.plan import Cell
-from weeyuga_core.run.select import select_cells
+from weeyuga_core.run.select import check_parallel, select_cells
 
 CELLS = [Cell(id=f"{node}:e:m[1]", node=node, engine="e", label="m[1]") for node in ("mac", "pavilion", "predator")]
 
@@ -32,3 +32,14 @@ def test_a_pattern_without_a_match_names_the_nearest_id_and_all_of_them() -> Non
     assert "--cells pavillon:e:m[1]: no such cell" in str(caught.value)
     assert "did you mean 'pavilion:e:m[1]'?" in str(caught.value)
     assert "predator:e:m[1]" in str(caught.value)
+
+
+def test_streams_at_once_need_the_word_of_each_cell() -> None:
+    check_parallel(CELLS, 1)
+    allowed = [Cell(id="a:e:m", node="a", engine="e", label="m", parallel=True)]
+    check_parallel(allowed, 64)
+    off = Cell(id="o:e:m", node="o", engine="e", label="m", enabled=False)
+    check_parallel([*allowed, off], 64)
+    with pytest.raises(UsageError, match=r"--concurrency 2: not allowed on mac:e:m\[1\], pavilion") as caught:
+        check_parallel([*CELLS, *allowed], 2)
+    assert "parallel: true" in str(caught.value)

@@ -37,6 +37,13 @@ PAIRS = 30
     help="One cold and N warm calls per cell and prompt; or routed cells in pairs with their direct ones.",
 )
 @click.option("--pairs", type=click.IntRange(1, 10_000), help=f"Pairs per prompt, with --schedule paired [{PAIRS}].")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Streams at once per cell, each making the warm calls one after the other; for cells that say parallel: true.",
+)
 @click.option("--sink", "sinks", multiple=True, metavar="NAME[=TARGET]", help="Copy results there too (repeatable).")
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option("--dry-run", is_flag=True, help="Print the planned calls and the estimated time; measure nothing.")
@@ -55,6 +62,7 @@ def run(
     warm_n: int | None,
     schedule: str,
     pairs: int | None,
+    concurrency: int,
     sinks: tuple[str, ...],
     out_dir: Path,
     dry_run: bool,
@@ -76,9 +84,20 @@ def run(
         raise UsageError("--schedule paired goes with neither --smoke nor --warm-n", hint="--pairs N says how many")
     if schedule != "paired" and pairs is not None:
         raise UsageError("--pairs: only --schedule paired measures in pairs")
+    if concurrency > 1 and (schedule == "paired" or smoke):
+        raise UsageError("--concurrency goes with neither --smoke nor --schedule paired: both make one call at a time")
     count = (pairs or PAIRS) if schedule == "paired" else None
     request = RunRequest(
-        plan=_plan(cells_yaml, prompts_yaml, cell_ids, prompt_ids, smoke=smoke, warm_n=warm_n, pairs=count),
+        plan=_plan(
+            cells_yaml,
+            prompts_yaml,
+            cell_ids,
+            prompt_ids,
+            smoke=smoke,
+            warm_n=warm_n,
+            pairs=count,
+            streams=concurrency,
+        ),
         cells_path=cells_yaml,
         out_dir=out_dir,
         sinks=tuple(parse_sink(text) for text in sinks),
@@ -100,6 +119,7 @@ def _plan(
     smoke: bool,
     warm_n: int | None,
     pairs: int | None,
+    streams: int,
 ) -> RunPlan:
     from weeyuga_core import config
     from weeyuga_core.model.plan import RunPlan
@@ -115,7 +135,8 @@ def _plan(
         steps = schedule.paired(cells, prompts, pairs=pairs)
         cells = schedule.with_planned_warm_n(cells, steps)
     else:
-        steps = schedule.smoke(cells, prompts) if smoke else schedule.blocks(cells, prompts)
+        select.check_parallel(cells, streams)
+        steps = schedule.smoke(cells, prompts) if smoke else schedule.blocks(cells, prompts, streams=streams)
     used = {step.cell_id for step in steps}
     return RunPlan(
         cells=tuple(cell for cell in cells if cell.id in used) if smoke else cells,
@@ -124,6 +145,7 @@ def _plan(
         brain_hosts=loaded.brain_hosts,
         quiet_hours=loaded.quiet_hours,
         smoke=smoke,
+        concurrency=streams,
         routed_to=select.direct_cells(cells, loaded.cells),
     )
 

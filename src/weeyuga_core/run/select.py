@@ -50,6 +50,16 @@ def select_prompts(prompts: Sequence[Prompt], patterns: Sequence[str]) -> tuple[
     return _select(prompts, patterns, kind="prompt", option="--prompts")
 
 
+def check_parallel(cells: Sequence[Cell], streams: int) -> None:
+    """Raise UsageError, naming the cells, where `streams` calls at once are not what their owner allowed."""
+    refused = [cell.id for cell in cells if cell.enabled and not cell.parallel]
+    if streams > 1 and refused:
+        raise UsageError(
+            f"--concurrency {streams}: not allowed on {', '.join(refused)}",
+            hint="the owner of a node allows it with `parallel: true` in its cell; or choose others with --cells",
+        )
+
+
 def _select(items: Sequence[T], patterns: Sequence[str], *, kind: str, option: str) -> tuple[T, ...]:
     if not patterns:
         return tuple(items)

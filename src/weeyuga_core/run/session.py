@@ -14,7 +14,7 @@ import httpx
 from attrs import frozen
 
 from weeyuga_core import launch
-from weeyuga_core.errors import BenchError, LaunchError, UsageError
+from weeyuga_core.errors import BenchError, LaunchError, PluginError, UsageError
 from weeyuga_core.interfaces import (
     ColdClaim,
     DescribesModel,
@@ -55,7 +55,7 @@ class CellSession:
     def __init__(self, cell: Cell, tools: Tools) -> None:
         self.cell = cell
         self._tools = tools
-        self._adapter_class: Callable[[Target, httpx.AsyncClient], EngineAdapter] = tools.plugins.engine(cell.engine)
+        self._adapter_class: Callable[[Target, httpx.AsyncClient], EngineAdapter] = _adapter_class(cell, tools.plugins)
         self._token = _token(cell)
         self._server: launch.Server | None = None
         self._starts = 0
@@ -278,6 +278,13 @@ class CellSession:
             return ()
         port = self._server.port if self._server else 0
         return fingerprint.public_flags(self._spec(port).argv, port=port)
+
+
+def _adapter_class(cell: Cell, plugins: Plugins) -> type[EngineAdapter]:
+    try:
+        return plugins.engine(cell.engine)
+    except PluginError as error:
+        raise PluginError(f"cell {cell.id}: {error.message}", hint=error.hint) from error
 
 
 def _file_name(cell_id: str) -> str:
