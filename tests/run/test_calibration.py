@@ -65,7 +65,7 @@ def rung(asked: int, *, client_ns: int = 0, server_ns: int = 0) -> Rung:
         asked_chunks_per_sec=asked,
         chunks_per_sec=asked - 1,
         per_chunk=Errors(p50_ns=0, p95_ns=0, p99_ns=client_ns),
-        server_late_p99_ns=server_ns,
+        server_late=Errors(p50_ns=server_ns, p95_ns=server_ns, p99_ns=server_ns),
         cpu_ms_per_1000=1.0,
     )
 

@@ -42,10 +42,6 @@ class MeasuringClient:
             lag_ns = largest_lag_ns()
         return flight.exchange(lag_ns)
 
-    async def turn(self) -> None:
-        """Wait for a turn of the event loop in which nothing else starts: build a request in it before `exchange`."""
-        await self._transport.gate.turn()
-
     async def aclose(self) -> None:
         """Close every connection; exchanges under way end as `cancelled`."""
         await self._transport.aclose()

@@ -50,7 +50,7 @@ class Rung:
     asked_chunks_per_sec: float
     chunks_per_sec: float
     per_chunk: Errors
-    server_late_p99_ns: int
+    server_late: Errors
     cpu_ms_per_1000: float
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
+import httpx
 from attrs import define, field, frozen
 
 from weeyuga_core.errors import CallError
@@ -26,6 +27,9 @@ from weeyuga_core.run.session import CellSession
 
 BATCH_BYTES = 64 * 1024 * 1024
 """Body bytes that concurrent calls may hold in memory before they are parsed and written."""
+
+BATCH_CALLS = 2_048
+"""Requests that are built ahead: some 10 MB of them."""
 
 Observe: TypeAlias = Callable[[Step, Exchange, Sequence[StreamEvent]], None]
 
@@ -86,21 +90,23 @@ class CellCaller:
     async def calls(self, steps: Sequence[Step], *, seq: int, streams: int) -> list[CallRecord]:
         """Make warm calls in a closed loop of `streams` at once; the records stand in the order of the steps.
 
-        Ends early, with the records of the first steps only, when the answers held in memory reach BATCH_BYTES: the
-        caller writes them and comes again with the rest. Raises LaunchError.
+        Ends early, with the records of the first steps only, after BATCH_CALLS or when the answers held in memory
+        reach BATCH_BYTES: the caller writes them and comes again with the rest. Raises LaunchError.
         """
         primed = await self._warm_up(steps[0], seq)
-        waiting = deque(enumerate(steps))
+        # Built before any stream is open: a request costs as much as five reads, which would wait behind it.
+        waiting = deque((index, self._built(step, seq + index)) for index, step in enumerate(steps[:BATCH_CALLS]))
         done: dict[int, Exchange | CallError] = {}
         held = 0
 
         async def stream() -> None:
             nonlocal held
             while waiting and held < BATCH_BYTES:
-                index, step = waiting.popleft()
-                await self._tools.client.turn()
+                index, request = waiting.popleft()
+                if isinstance(request, CallError):
+                    done[index] = request
+                    continue
                 try:
-                    request = self._session.adapter.build(self._call(step, seq + index))
                     done[index] = exchange = await self._tools.client.exchange(request, self._session.cell.timeouts)
                     held += sum(len(read.data) for read in exchange.reply.reads)
                 except CallError as error:
@@ -155,6 +161,12 @@ class CellCaller:
     def _ended(self, step: Step) -> None:
         self._last_end = self._engine.last_end = time.monotonic()
         self._last_prompt = step.prompt_id
+
+    def _built(self, step: Step, seq: int) -> httpx.Request | CallError:
+        try:
+            return self._session.adapter.build(self._call(step, seq))
+        except CallError as error:
+            return error
 
     def _call(self, step: Step, seq: int) -> Call:
         return Call(
