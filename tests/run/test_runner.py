@@ -17,6 +17,7 @@ from weeyuga_core.interfaces import SinkTarget
 from weeyuga_core.model.plan import Launch, Prompt, Sanity, Timeouts
 from weeyuga_core.model.records import CallRecord
 from weeyuga_core.provenance.lock import HostLock
+from weeyuga_core.report.markdown import render_ledger
 from weeyuga_core.run.progress import CallDone, CallStarting, CellReady, Notice, RunStarted
 from weeyuga_core.testing.golden_process import GoldenServer
 
@@ -178,6 +179,9 @@ async def test_parallel_streams_are_recorded_in_the_order_of_the_plan(golden: st
     assert [call.run_idx for call in ledger.calls if call.phase == "warm"] == list(range(12))
     assert (outcome.calls, outcome.errors) == (13, 0)
     assert ledger.meta.concurrency == 4
+    page = render_ledger(outcome.ledger_path)
+    assert page.startswith("# Parallel baseline, 4 streams per cell")
+    assert "## Under load" in page
     assert [line_seq for line_seq in (call.seq for call in ledger.calls)] == list(range(2, 15))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import asdict, field, frozen
 
 from weeyuga_core.analysis.blocks import Block, blocks, cell_order, prompt_order, skipped
+from weeyuga_core.analysis.load import Load, loads
 from weeyuga_core.analysis.notes import notes
 from weeyuga_core.analysis.pairs import Overhead, overheads
 from weeyuga_core.analysis.stats import Spread, mean, spread, success_interval
@@ -135,6 +136,8 @@ class Baseline:
     skipped: tuple[Skipped, ...] = field(factory=tuple)
     overheads: tuple[Overhead, ...] = field(factory=tuple)
     """What routers cost, in a run of pairs."""
+    loads: tuple[Load, ...] = field(factory=tuple)
+    """What cells do under many streams, in a parallel run."""
 
 
 def build(
@@ -152,6 +155,7 @@ def build(
         cells=measured,
         skipped=_skipped(cell_order(meta, cells, calls), {cell.cell_id for cell in measured}, calls),
         overheads=overheads(cells, calls),
+        loads=loads(blocks(meta, cells, calls)) if meta.concurrency > 1 else (),
     )
 
 

@@ -18,7 +18,7 @@ from weeyuga_core.analysis.stats import CERTIFIED_N
 from weeyuga_core.analysis.verdict import Judgement
 from weeyuga_core.ledger import reader
 from weeyuga_core.model.records import CellRecord, MetaRecord
-from weeyuga_core.report import routing
+from weeyuga_core.report import load, routing
 from weeyuga_core.report.text import (
     NONE,
     UNCERTIFIED,
@@ -131,6 +131,7 @@ def render(baseline: Baseline, judgement: Judgement) -> str:
         _skipped(baseline),
         ["## How to read", "", *_bullets(HOW_TO_READ)],
         *routing.sections(baseline.overheads),
+        *load.sections(baseline.loads),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 

@@ -224,7 +224,7 @@ def _meta(
         max_tokens={prompt.id: prompt.max_tokens for prompt in plan.prompts},
         steps_planned=len(plan.steps),
         plan_sha256=_plan_sha256(plan),
-        warm_n={cell.id: cell.warm_n for cell in plan.cells if cell.enabled},
+        warm_n={cell.id: cell.warm_n * plan.concurrency for cell in plan.cells if cell.enabled},
         pace_s=plan.pace_s,
         smoke=plan.smoke,
         for_publication=request.for_publication,
