@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
+import re
 import shutil
 import signal
 import socket
+import threading
+import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -179,3 +186,109 @@ def running(name: str, folder: Path) -> Iterator[StoreNode]:
         yield node
     finally:
         node.stop()
+
+
+# --- ledgers to send ------------------------------------------------------------------------------------------------
+
+GOLDEN = ROOT / "tests" / "golden" / "ledger_v1.jsonl"
+TOO_LARGE = 1 << 70
+"""No whole number of a store: a document that holds it is refused."""
+
+
+def write_ledger(path: Path, calls: int, *, refused_every: int = 0) -> int:
+    """Write a ledger with that many calls over two days, made from the golden one; the number of its lines.
+
+    Every n-th call holds a number that no store takes.
+    """
+    lines = [json.loads(line) for line in GOLDEN.read_bytes().splitlines()]
+    meta, cell, call, end = lines[0], lines[2], lines[4], lines[-1]
+    meta["benchmark_run_id"] = end["benchmark_run_id"] = str(uuid.uuid4())
+    began = datetime(2026, 4, 29, 12, tzinfo=UTC)
+    with path.open("w") as file:
+        file.write(_line(meta | {"seq": 0}) + _line(cell | {"seq": 1}))
+        for n in range(calls):
+            at = f"{began + timedelta(days=1) * n / calls:%Y-%m-%dT%H:%M:%S}.{n % 1000:03d}Z"
+            own = {"seq": n + 2, "run_idx": n, "started_at_utc": at, "first_delta_ms": 100 + n % 400}
+            refused = {"answer_chars": TOO_LARGE} if refused_every and n % refused_every == 0 else {}
+            file.write(_line(call | own | refused))
+        file.write(_line(end | {"seq": calls + 2, "record_count": calls + 2, "ledger_sha256": None}))
+    return calls + 3
+
+
+def _line(record: dict) -> str:
+    return json.dumps(record, separators=(",", ":")) + "\n"
+
+
+# --- a wire that fails ----------------------------------------------------------------------------------------------
+
+
+class FaultProxy:
+    """Stands before a store and spoils bulk requests: `faults` says how many of a hundred, and `seed` which.
+
+    Kinds: refused with 429 or 503, unanswered before the store saw it, and cut in the middle of the answer.
+    """
+
+    def __init__(self, upstream: str, *, faults: int, seed: int = 7) -> None:
+        self.counts = Counter[str]()
+        self.faults = faults
+        self._upstream = upstream
+        self._rng = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> FaultProxy:
+        self._thread.start()
+        self.url = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _listen(self) -> str:
+        self._http = httpx.AsyncClient(base_url=self._upstream, trust_env=False, timeout=60)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _close(self) -> None:
+        self._server.close()
+        await self._http.aclose()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError, httpx.HTTPError):
+            self.counts["broken"] += 1
+        finally:
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Pass on one request; whether the connection goes on."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        method, path, _ = head.split("\r\n")[0].split(" ")
+        length = re.search(r"(?i)^content-length: (\d+)", head, re.MULTILINE)
+        kind = re.search(r"(?i)^content-type: (\S+)", head, re.MULTILINE)
+        body = await reader.readexactly(int(length[1])) if length else b""
+        fault = self._fault() if path.startswith("/_bulk") else "none"
+        self.counts[fault] += 1
+        if fault in ("429", "503"):
+            writer.write(f"HTTP/1.1 {fault} Busy\r\ncontent-length: 0\r\n\r\n".encode())
+            return True
+        if fault == "unanswered":
+            return False
+        headers = {"content-type": kind[1]} if kind else {}
+        answer = await self._http.request(method, path, content=body, headers=headers)
+        head_out = f"HTTP/1.1 {answer.status_code} X\r\ncontent-length: {len(answer.content)}\r\n"
+        head_out += f"content-type: {answer.headers.get('content-type', 'application/json')}\r\n\r\n"
+        cut = len(answer.content) // 2 if fault == "cut" else None
+        writer.write(head_out.encode() + answer.content[:cut])
+        await writer.drain()
+        return fault != "cut"
+
+    def _fault(self) -> str:
+        if self._rng.randrange(100) >= self.faults:
+            return "none"
+        return self._rng.choice(["429", "429", "503", "unanswered", "cut", "cut"])

@@ -80,28 +80,29 @@ class Documents:
 
     def item(self, line: Line) -> Item:
         """The item of a line, once it and those before it have been learnt from."""
-        at = _own_time(line.record) or self._began
-        if at is None:
-            raise UsageError("the ledger's first line is no meta record")
-        digest = sha256(line.raw).hexdigest()
         return Item(
             id=self.identity(line),
-            index=f"{self._prefix}-{at:%Y.%m.%d}",
-            document=json.dumps(self._document(line, at, digest), separators=(",", ":"), allow_nan=False).encode(),
+            index=self.index(line),
+            document=json.dumps(self.document(line), separators=(",", ":"), allow_nan=False).encode(),
             offset=line.offset,
             raw=line.raw,
-            record_sha256=digest,
+            record_sha256=sha256(line.raw).hexdigest(),
         )
 
-    def _document(self, line: Line, at: datetime, digest: str) -> dict[str, Any]:
-        record, kind = line.record, str(line.record.get("type"))
+    def index(self, line: Line) -> str:
+        """The index of a line, named from its own day: the same whenever it is sent."""
+        return f"{self._prefix}-{self._time(line):%Y.%m.%d}"
+
+    def document(self, line: Line) -> dict[str, Any]:
+        """The document of a line."""
+        record, kind, at = line.record, str(line.record.get("type")), self._time(line)
         document: dict[str, Any] = {
             "@timestamp": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",
             "event": {"kind": "event", "dataset": f"{DATASET}.{kind}", "sequence": line.seq},
             "service": {"name": SERVICE, "version": self._version()},
             "host": {"name": self._meta.get("host")},
             "weeyuga": {"bench": {"record": kind, "benchmark_run_id": self._run_id} | dict(_values(kind, record))},
-            self._tags_under: self._tags(record, digest),
+            self._tags_under: self._tags(line),
         }
         if kind in (CallRecord.TYPE, CellRecord.TYPE):
             document["server"] = {"address": str(record.get("cell_id")).partition(":")[0]}
@@ -140,8 +141,9 @@ class Documents:
             "request": {"model": model},
         } | _known(response=response or None, usage=usage or None)
 
-    def _tags(self, record: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    def _tags(self, line: Line) -> dict[str, Any]:
         """The tags by which benchmark traffic is known, hidden and shown."""
+        record = line.record
         found = {tags.TAG_TEST: True} | _known(
             **{
                 tags.TAG_RUN_ID: self._run_id,
@@ -150,12 +152,18 @@ class Documents:
                 tags.TAG_PHASE: record.get("phase"),
                 tags.TAG_RUN_IDX: record.get("run_idx"),
                 tags.TAG_HARNESS_VERSION: self._meta.get("harness_version"),
-                tags.TAG_RECORD_SHA256: digest,
+                tags.TAG_RECORD_SHA256: sha256(line.raw).hexdigest(),
             }
         )
         if self._tags_under == tags.LABELS:
             return {key: "true" if value is True else str(value) for key, value in found.items()}
         return found
+
+    def _time(self, line: Line) -> datetime:
+        at = _own_time(line.record) or self._began
+        if at is None:
+            raise UsageError("the ledger's first line is no meta record")
+        return at
 
     @property
     def _run_id(self) -> str:
