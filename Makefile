@@ -12,7 +12,7 @@ STORES := elasticsearch-8.19 opensearch-3.8 elasticsearch-7.17 elasticsearch-9.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: bench test test-fast parts test-real lint types format benchmark-startup clean
+.PHONY: bench test test-fast parts test-real lint types format benchmark-startup benchmark-client clean
 
 bench: $(INSTALLED) $(MODEL)
 	$(BIN)/weeyuga-bench run --cells-yaml examples/local/cells.yaml \
@@ -46,6 +46,9 @@ format: $(INSTALLED)
 
 benchmark-startup: $(INSTALLED)
 	$(BIN)/python benchmarks/startup.py
+
+benchmark-client: $(INSTALLED)
+	$(BIN)/python benchmarks/client.py
 
 $(INSTALLED): requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weeyuga-bench needs Python 3.11 or newer; try make PYTHON=python3.12")'

@@ -61,9 +61,7 @@ def real_mark(path: Path) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.real,) if "<!-- real: " in path.read_text() else ()
 
 
-@pytest.mark.parametrize(
-    "path", [pytest.param(p, id=str(p.relative_to(ROOT)), marks=real_mark(p)) for p in DOCUMENTS]
-)
+@pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT)), marks=real_mark(p)) for p in DOCUMENTS])
 def test_the_code_blocks_of(path: Path, tmp_path: Path) -> None:
     text = path.read_text()
     if "<!-- real: " in text:
