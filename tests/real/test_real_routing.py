@@ -1,0 +1,218 @@
+"""Routed calls with real parts in the way: nginx, the reference brain, an engine, a store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import golden_runs
+import httpx
+import pytest
+from golden_runs import PROMPT
+from ollama_parts import PLAIN
+from reference_brains import reference_brain
+from store_parts import DEFAULT, StoreNode, running
+
+from weeyuga_core.analysis.pairs import Overhead, overheads
+from weeyuga_core.cli import main
+from weeyuga_core.errors import ExitCode
+from weeyuga_core.interfaces import Health, LaunchSpec
+from weeyuga_core.launch import Server, free_port, start
+from weeyuga_core.ledger import reader
+from weeyuga_core.model.plan import RunPlan
+from weeyuga_core.model.tags import HEADER_OF_TAG
+from weeyuga_core.run import schedule
+from weeyuga_core.testing.golden_process import GoldenServer
+
+pytestmark = pytest.mark.real
+
+PATTERN = "weeyuga-telemetry-*"
+ENVELOPES = "event.dataset:weeyuga.brain.dispatch"
+NGINX = shutil.which("nginx")
+
+# In HTTP/1.0, nginx's default towards an upstream, an answer has no chunks, and nginx collects what comes. Whole chunks
+# it passes on at once, whatever `proxy_buffering` says.
+CONFIG = """
+daemon off;
+pid {home}/pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {home}/body;
+  proxy_temp_path {home}/proxy;
+  fastcgi_temp_path {home}/fastcgi;
+  uwsgi_temp_path {home}/uwsgi;
+  scgi_temp_path {home}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location /held/ {{ proxy_pass {upstream}/; }}
+    location / {{ proxy_pass {upstream}; proxy_http_version 1.1; proxy_buffering off; }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(upstream: str, home: Path) -> Iterator[str]:
+    """Base URL of an nginx in front of `upstream`."""
+    port = free_port()
+    home.mkdir()
+    (home / "nginx.conf").write_text(CONFIG.format(home=home, port=port, upstream=upstream))
+
+    async def health() -> Health:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            try:
+                await http.head(f"http://127.0.0.1:{port}/", timeout=5)
+            except httpx.HTTPError as error:
+                return Health("down", str(error))
+        return Health("ready")
+
+    async def started() -> Server:
+        spec = LaunchSpec(argv=(str(NGINX), "-p", str(home), "-c", str(home / "nginx.conf")))
+        return await start(spec, port=port, log_path=home / "log", health=health, ready_s=60)
+
+    server = asyncio.run(started())
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        asyncio.run(server.stop())
+
+
+@pytest.fixture(autouse=True)
+def _nginx_is_there(require) -> None:
+    require(NGINX is not None, "nginx is not there: apt-get install nginx-light")
+
+
+# --- buffering ----------------------------------------------------------------------------------------------------
+
+
+def held_back(golden: str, routed_url: str, folder: Path) -> Overhead:
+    """Three pairs of answers of half a second."""
+    slow = {"chunks": 40, "interval_us": 15_000, "first_delay_us": 30_000}
+    direct = golden_runs.cell(golden, name="direct", options=slow)
+    routed = golden_runs.cell(routed_url, name="routed", engine="brain-routed", routes=direct.id, options=slow)
+    steps = schedule.paired([direct, routed], [PROMPT], pairs=3)
+    plan = RunPlan(
+        cells=(direct, routed),
+        prompts=(PROMPT,),
+        steps=steps,
+        pace_s=0.0,
+        brain_hosts=("127.0.0.1",),
+        routed_to=(direct,),
+    )
+    _, ledger = asyncio.run(golden_runs.run(folder, plan))
+    assert [call.error for call in ledger.calls] == [None] * 6
+    (found,) = overheads(ledger.cells, ledger.calls)
+    return found
+
+
+@pytest.fixture(scope="module")
+def golden() -> Iterator[str]:
+    with GoldenServer() as server:
+        yield server.url
+
+
+def test_a_proxy_that_holds_back_shows_as_buffered_and_one_that_does_not_does_not(golden: str, tmp_path: Path) -> None:
+    with reference_brain(golden, tmp_path) as brain, nginx(brain, tmp_path / "nginx") as proxy:
+        assert held_back(golden, f"{proxy}/held", tmp_path / "held").buffered == 3
+        assert held_back(golden, proxy, tmp_path / "passed").buffered == 0
+
+
+# --- with a store -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=DEFAULT)
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
+    with running(request.param, tmp_path_factory.mktemp("store")) as started:
+        yield started
+
+
+@pytest.fixture
+def store(node: StoreNode, monkeypatch: pytest.MonkeyPatch) -> StoreNode:
+    """The store, empty, and the variable that points at it."""
+    node.wipe()
+    monkeypatch.setenv("WEEYUGA_ES_URL", node.url)
+    return node
+
+
+@pytest.mark.parametrize("templates", [True, False])
+def test_brain_check_is_green_behind_nginx(golden: str, store: StoreNode, tmp_path: Path, capsys, templates) -> None:
+    if templates:
+        assert main(["es", "setup"]) == ExitCode.OK
+    with reference_brain(golden, tmp_path, "--es", store.url) as brain, nginx(brain, tmp_path / "nginx") as proxy:
+        capsys.readouterr()
+        code = main(["brain", "check", "--brain", proxy, "--json", "--timeout", "60"])
+    told = json.loads(capsys.readouterr().out)
+    assert code == ExitCode.OK, told
+    assert {one["state"] for one in told["data"]["headers"]} == {"arrived"}
+    assert {one["under"][0] for one in told["data"]["headers"]} == {
+        *(f"metadata.{tag}" for tag in HEADER_OF_TAG),
+        "trace.id",
+    }
+
+
+@pytest.mark.parametrize("header", ["X-Weeyuga-Test", "X-Weeyuga-Benchmark-Run-Id"])
+def test_brain_check_is_red_behind_nginx_and_names_the_header(
+    golden: str, store: StoreNode, tmp_path: Path, capsys, header: str
+) -> None:
+    options = ("--es", store.url, "--drop-header", header)
+    with reference_brain(golden, tmp_path, *options) as brain, nginx(brain, tmp_path / "nginx") as proxy:
+        assert main(["brain", "check", "--brain", proxy, "--timeout", "60"]) == ExitCode.REGRESSION
+    assert capsys.readouterr().err.rstrip().endswith(f"as they should: {header}")
+    assert header in HEADER_OF_TAG.values()
+
+
+CELLS = """\
+defaults: {{timeouts: {{connect_s: 10, idle_s: 120, total_s: 280}}}}
+cells:
+  - {{id: "here:{engine}:{label}", endpoint: "{url}", options: {{temperature: 0, seed: 1}}}}
+  - {{id: "here:brain-routed:{label}", endpoint: "{proxy}", routes: "here:{engine}:{label}"}}
+brain: {{hosts: [127.0.0.1]}}
+"""
+PROMPTS = """\
+P-SHORT:
+  intent: little to wait for
+  prompt: Name one colour. One word only.
+  max_tokens: 16
+"""
+PAIRS = 6
+
+
+def routed_run(engine: str, label: str, url: str, store: StoreNode, folder: Path, monkeypatch) -> None:
+    """A paired run into the store: every line is there once, every envelope is tagged, the overhead has an interval."""
+    monkeypatch.chdir(folder)
+    (folder / "prompts.yaml").write_text(PROMPTS)
+    assert main(["es", "setup"]) == ExitCode.OK
+    named = reference_brain(url, folder, "--es", store.url, name=engine)
+    with named as brain, nginx(brain, folder / "nginx") as proxy:
+        (folder / "cells.yaml").write_text(CELLS.format(engine=engine, label=label, url=url, proxy=proxy))
+        options = ("--schedule", "paired", "--pairs", str(PAIRS), "--sink", "jsonl", "--sink", "es", "--force-load")
+        assert main(["run", *options, "--prompts-yaml", "prompts.yaml", "--prompts", "P-SHORT"]) == ExitCode.OK
+    (path,) = (folder / "runs").glob("*.jsonl")
+    ledger = reader.read(path)
+    assert [call.error for call in ledger.calls] == [None] * 2 * PAIRS
+    assert {call.backend for call in ledger.calls} == {engine}
+    assert {cell.model_digest for cell in ledger.cells} == {ledger.cells[0].model_digest}
+    (found,) = overheads(ledger.cells, ledger.calls)
+    assert (found.compared, found.buffered) == (PAIRS, 0)
+    assert found.first_delta.low_ms is not None
+    assert main(["replay", str(path), "--sink", "es", "--verify"]) == ExitCode.OK, "every line by its _id"
+    lines = path.read_bytes().count(b"\n")
+    run_id = ledger.meta.benchmark_run_id
+    # The router's envelopes: a priming call and the routed half of each pair.
+    assert store.count(PATTERN, f"{ENVELOPES} AND metadata.test:true") == PAIRS + 1
+    assert store.count(PATTERN, f'metadata.test:true AND metadata.benchmark_run_id:"{run_id}"') == lines + PAIRS + 1
+    assert store.count(PATTERN, "NOT metadata.test:true") == 0
+
+
+def test_a_routed_run_on_llama_cpp_is_in_the_store(shared, store: StoreNode, tmp_path: Path, monkeypatch) -> None:
+    routed_run("llamacpp", "smollm2", f"http://127.0.0.1:{shared.port}", store, tmp_path, monkeypatch)
+
+
+def test_a_routed_run_on_ollama_is_in_the_store(ollama, store: StoreNode, tmp_path: Path, monkeypatch) -> None:
+    routed_run("ollama", PLAIN, ollama.url, store, tmp_path, monkeypatch)
