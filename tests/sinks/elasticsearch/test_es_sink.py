@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import attrs
+import httpx
 import pytest
 
 from weeyuga_core import plugins
@@ -14,6 +15,7 @@ from weeyuga_core.interfaces import Line, ResultSink, SinkTarget
 from weeyuga_core.ledger.reader import Ledger, read
 from weeyuga_core.sinks.delivery import Delivery
 from weeyuga_core.sinks.elasticsearch import sink as module
+from weeyuga_core.sinks.elasticsearch.settings import Settings
 from weeyuga_core.sinks.elasticsearch.sink import ElasticsearchSink
 
 
@@ -45,7 +47,7 @@ def test_the_sink_is_offered_by_name(store: Any) -> None:
 
 
 def test_a_target_that_cannot_be_meant_is_refused_before_the_run(ledger_path: Path) -> None:
-    with pytest.raises(UsageError, match="where is the store"):
+    with pytest.raises(UsageError, match="no store is named"):
         sink_of(ledger_path)
 
 
@@ -61,14 +63,24 @@ def test_lines_are_sent_when_a_cell_is_done_and_at_the_end_and_never_between_cal
     assert store.created == len(lines)
 
 
-def test_a_store_that_is_down_costs_two_attempts_and_the_lines_stay_for_a_replay(
+def test_a_store_that_never_answers_costs_two_attempts_and_the_lines_stay_for_a_replay(
     fake: ModuleType, ledger_path: Path, lines: list[Line], store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FLUSH_S", 0.0)
-    monkeypatch.setattr(module, "CLOSE_S", 0.0)
+    asked: list[httpx.Request] = []
+
+    async def silent(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets that event")
+
+    monkeypatch.setattr(
+        Settings, "client", lambda self: httpx.AsyncClient(base_url=self.url, transport=httpx.MockTransport(silent))
+    )
+    monkeypatch.setattr(module, "FLUSH_S", 0.05)
+    monkeypatch.setattr(module, "CLOSE_S", 0.05)
     cell_again = [lines[0], *[attrs.evolve(lines[2], seq=n) for n in range(1, 6)]]
     _, problems = feed(ledger_path, cell_again, store)
-    assert len(store.requests) <= 2
+    assert len(asked) == 2
     assert len(problems) == 1
     assert "6 of them are not in the store" in problems[0]
     assert f"later: weeyuga-bench replay {ledger_path} --sink es" in problems[0]
