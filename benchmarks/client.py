@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from attrs import asdict
 
 from weeyuga_core.model.calibration import Rung
-from weeyuga_core.run.calibration import FOLLOWING_NS, LADDER_STREAMS, RUNG_TRIES, fault_of, rung_load
+from weeyuga_core.run.calibration import FOLLOWING_NS, LADDER_STREAMS, RUNG_TRIES, fault_of, rung_load, streamed_per_sec
 from weeyuga_core.run.trial import Load
 from weeyuga_core.run.truth import Deviations, SeenCall, at, deviations, errors_of
 from weeyuga_core.testing.golden_process import GoldenServer
@@ -164,10 +164,9 @@ class Bench:
         if answer is None:
             return None
         found, report = answer
-        span = max(c[2][-1] for c in report["calls"]) - min(c[2][0] for c in report["calls"])
         return Rung(
             asked_chunks_per_sec=rate,
-            chunks_per_sec=round(len(found.per_chunk) / span * 1e9),
+            chunks_per_sec=round(streamed_per_sec(deltas for _, _, deltas, _ in report["calls"])),
             per_chunk=errors_of(found.per_chunk),
             server_late=errors_of(found.server_late),
             cpu_ms_per_1000=report["cpu_ns"] / 1e6 / len(found.per_chunk) * 1_000,

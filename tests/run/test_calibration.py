@@ -22,7 +22,15 @@ from weeyuga_core.model.records import HARNESS_VERSION, CallRecord
 from weeyuga_core.provenance.host import host_facts
 from weeyuga_core.report.markdown import render_ledger
 from weeyuga_core.run import calibration, calibration_file
-from weeyuga_core.run.calibration import FOLLOWING_NS, Programme, ceiling_of, fault_of, promises_of, rung_load
+from weeyuga_core.run.calibration import (
+    FOLLOWING_NS,
+    Programme,
+    ceiling_of,
+    fault_of,
+    promises_of,
+    rung_load,
+    streamed_per_sec,
+)
 from weeyuga_core.run.progress import CallStarting, Notice, ProgressEvent
 from weeyuga_core.run.trial import Load, run_load
 from weeyuga_core.run.truth import SeenCall, deviations, errors_of, seen
@@ -170,6 +178,13 @@ def test_the_highest_rate_is_the_last_rung_that_nobody_failed() -> None:
     found = ceiling_of([fine, late], "client")
     assert (found.chunks_per_sec, found.limit, found.bound_ns) == (9_999, "client", FOLLOWING_NS)
     assert ceiling_of([late], "client").chunks_per_sec is None
+
+
+def test_the_rate_of_a_rung_is_that_of_its_streams_while_they_stream() -> None:
+    # Two streams that start one after the other: 100 a second and 200 a second.
+    streams = [[0, 10 * MS, 20 * MS], [500 * MS, 505 * MS]]
+    assert streamed_per_sec(streams) == pytest.approx(300)
+    assert streamed_per_sec([[7], [9, 9]]) == 0
 
 
 @pytest.mark.parametrize("asked", calibration.FULL.rungs)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -191,15 +191,19 @@ def rung_load(asked: int, rung_s: float) -> Load:
 
 
 def rung_of(asked: int, trial: Trial, found: Deviations) -> Rung:
-    """What one rate brought; the rate that was really streamed counts all streams from first to last delta."""
-    first, last = min(call.deltas[0] for call in trial.calls), max(call.deltas[-1] for call in trial.calls)
+    """What one rate brought."""
     return Rung(
         asked_chunks_per_sec=asked,
-        chunks_per_sec=round(len(found.per_chunk) / ((last - first) / 1e9)),
+        chunks_per_sec=round(streamed_per_sec(call.deltas for call in trial.calls)),
         per_chunk=errors_of(found.per_chunk),
         server_late=errors_of(found.server_late),
         cpu_ms_per_1000=round(trial.cpu_ms_per_1000, 1),
     )
+
+
+def streamed_per_sec(calls: Iterable[Sequence[int]]) -> float:
+    """The rate of all streams together while they stream, from the stamps of each one's deltas in ns."""
+    return sum((len(deltas) - 1) / (deltas[-1] - deltas[0]) * 1e9 for deltas in calls if deltas[-1] > deltas[0])
 
 
 def fault_of(rung: Rung) -> Limit | None:
