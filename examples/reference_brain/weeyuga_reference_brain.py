@@ -227,7 +227,8 @@ class Brain:
         return response
 
     async def _forwarded(self, request: Request, backend: str) -> httpx.Request:
-        url = httpx.URL(self._upstreams[backend] + request.url.path, query=request.url.query.encode())
+        query = f"?{request.url.query}" if request.url.query else ""
+        url = f"{self._upstreams[backend]}{request.url.path}{query}"
         kept = [(k, v) for k, v in request.headers.items() if k not in STAYS_HERE | FOR_US]
         return self._http.build_request(request.method, url, headers=kept, content=await request.body())
 

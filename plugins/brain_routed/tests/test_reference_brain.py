@@ -61,6 +61,12 @@ def test_a_stream_comes_through_byte_by_byte_and_chunk_by_chunk(golden: str, bra
     assert exchange.reply.header("content-encoding") is None
 
 
+def test_paths_go_on_as_they_came(golden: str, brain: str) -> None:
+    for path in ("/props", "/health", "/no/such%20path?x=1%2F2"):
+        through, direct = (httpx.get(url + path, trust_env=False, timeout=30) for url in (brain, golden))
+        assert (through.status_code, through.content) == (direct.status_code, direct.content)
+
+
 def test_a_brain_that_holds_back_is_flagged(golden: str, tmp_path: Path) -> None:
     with reference_brain(golden, tmp_path, "--buffer") as url:
         timing, _ = measured(url)
