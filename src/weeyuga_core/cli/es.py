@@ -37,7 +37,7 @@ def setup(url: str | None, dry_run: bool, as_json: bool) -> int:
     from weeyuga_core.cli._async import run_to_end
     from weeyuga_core.sinks.elasticsearch.settings import from_env
 
-    found = run_to_end(_set_up(from_env(url), dry_run=dry_run))
+    found = run_to_end(_set_up(from_env(url, option="--url URL"), dry_run=dry_run))
     if as_json:
         emit_json(SCHEMA, attrs.asdict(found) | {"dry_run": dry_run}, ok=not _left(found), warnings=found.notes)
     else:

@@ -23,7 +23,7 @@ def test_the_url_comes_from_the_option_before_the_variable() -> None:
 @pytest.mark.parametrize(
     ("target", "env", "words"),
     [
-        (None, {}, "where is the store"),
+        (None, {}, "no store is named"),
         (f"http://user:{SECRET}@es.example", {}, "no place for credentials"),
         (f"http://{SECRET}@es.example", {}, "no place for credentials"),
         (f"user:{SECRET}@es.example", {}, "no place for credentials"),

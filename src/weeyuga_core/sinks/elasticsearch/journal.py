@@ -37,8 +37,12 @@ class Journal:
         try:
             side_dir.mkdir(parents=True, exist_ok=True)
             self._lock_fd = _lock(side_dir / f"acks-{SINK}-{settings.key}.lock")
-            self.dead = DeadLetters(dead_path)
-            self.doubt = self._begin()
+            try:
+                self.dead = DeadLetters(dead_path)
+                self.doubt = self._begin()
+            except BaseException:
+                self.close()
+                raise
         except OSError as error:
             raise LedgerError(f"{side_dir}: the side files cannot be used: {os_words(error)}") from error
 

@@ -68,10 +68,13 @@ class Settings:
         )
 
 
-def from_env(target: str | None, env: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of `--sink es` or `--sink es=URL`. Raises UsageError; no message repeats a credential."""
+def from_env(target: str | None, env: Mapping[str, str] = os.environ, *, option: str = "--sink es=URL") -> Settings:
+    """The settings for a URL, or for that of the environment. Raises UsageError; no message repeats a credential.
+
+    `option` is how the operator gives the URL, for messages.
+    """
     return Settings(
-        url=_url(target, env),
+        url=_url(target, env, option),
         prefix=prefix_from_env(env),
         authorization=_authorization(env),
         ca=Path(env[CA_ENV]) if env.get(CA_ENV) else None,
@@ -83,10 +86,10 @@ def tags_under(prefix: str) -> str:
     return LABELS if prefix == LOGS or prefix.startswith(f"{LOGS}-") else METADATA
 
 
-def _url(target: str | None, env: Mapping[str, str]) -> str:
-    given, source = (target, "--sink es=URL") if target else (env.get(URL_ENV), URL_ENV)
+def _url(target: str | None, env: Mapping[str, str], option: str) -> str:
+    given, source = (target, option) if target else (env.get(URL_ENV), URL_ENV)
     if not given:
-        raise UsageError("--sink es: where is the store?", hint=f"type --sink es=URL, or set {URL_ENV}")
+        raise UsageError("no store is named", hint=f"type {option}, or set {URL_ENV}")
     try:
         url = httpx.URL(given)
     except httpx.InvalidURL:
