@@ -6,7 +6,8 @@ Two paired runs against a golden server, through the real runner:
 2. through a brain against through one that waits `--delay-ms` before it sends on: the difference is the injected delay
    and nothing else.
 
-Exits with 1 when the second interval holds 0: such a delay could then hide on this host.
+Exits with 1 when the second interval holds 0: such a delay could then hide on this host. Whatever else runs here widens
+both intervals, so the load average stands beside them.
 
     python benchmarks/routing.py [--pairs 30] [--delay-ms 1]
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -33,6 +35,7 @@ from weeyuga_core.interfaces import Health, LaunchSpec
 from weeyuga_core.launch import free_port, start
 from weeyuga_core.ledger import reader
 from weeyuga_core.model.plan import Cell, Prompt, RunPlan, Timeouts
+from weeyuga_core.report.routing import signed, span
 from weeyuga_core.run import schedule
 from weeyuga_core.run.progress import ProgressEvent
 from weeyuga_core.run.start import RunRequest, execute
@@ -127,15 +130,12 @@ def main() -> int:
     else:
         for name, one in found.items():
             for figure, difference in (("first delta", one.first_delta), ("total", one.total)):
-                span = (
-                    f"95 % {difference.low_ms:+.2f}..{difference.high_ms:+.2f} ms" if difference.low_ms else "no span"
-                )
-                print(f"{name:>16}  {figure:<11}  {difference.estimate_ms:+.2f} ms  {span}  {difference.n} pairs")
+                print(f"{name:>16}  {figure:<11}  {signed(difference.estimate_ms)} ms  95 % {span(difference)} ms")
     *_, injected = found.values()
     resolved = injected.first_delta.resolved
-    print(
-        f"{given.delay_ms:g} ms {'resolved' if resolved else 'NOT resolved'} with {given.pairs} pairs", file=sys.stderr
-    )
+    word = "resolved" if resolved else "NOT resolved"
+    load = f"load average {os.getloadavg()[0]:.2f}"
+    print(f"{given.delay_ms:g} ms {word} with {given.pairs} pairs; {load}", file=sys.stderr)
     return 0 if resolved else 1
 
 
