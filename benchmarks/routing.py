@@ -30,6 +30,7 @@ from attrs import asdict
 
 from weeyuga_core import plugins
 from weeyuga_core.analysis.pairs import Overhead, overheads
+from weeyuga_core.errors import BenchError
 from weeyuga_core.hookspecs import Provided, hookimpl
 from weeyuga_core.interfaces import Health, LaunchSpec
 from weeyuga_core.launch import free_port, start
@@ -123,8 +124,12 @@ def main() -> int:
     parser.add_argument("--delay-ms", type=float, default=1.0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="weeyuga-routing-") as folder:
-        found = asyncio.run(measure(given.pairs, given.delay_ms, Path(folder)))
+    try:
+        with tempfile.TemporaryDirectory(prefix="weeyuga-routing-") as folder:
+            found = asyncio.run(measure(given.pairs, given.delay_ms, Path(folder)))
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     if given.json:
         print(json.dumps({name: asdict(one) for name, one in found.items()}, indent=2))
     else:
