@@ -152,7 +152,7 @@ def test_a_full_disk_is_the_sinks_own_problem(
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=device, flush=lambda: None))
         asyncio.run(scenario())
     assert delivery.problems() == (
-        "sink jsonl=- is behind, it has 0 lines of the ledger: OSError: [Errno 28] No space left on device",
+        "sink jsonl=- is behind, it was given 0 lines of the ledger: OSError: [Errno 28] No space left on device",
     )
 
 

@@ -55,13 +55,13 @@ def test_a_sink_that_fails_is_fed_no_more_and_the_others_do_not_notice(
     assert good.seen == ["open", "0", "1 2", "3 4 5 6 7 8 9", "close"]
     assert bad.seen == [*fed, "close"]
     why = "OSError: no route" if how == "raises" else f"no answer within {AT_ONCE_S} s"
-    assert delivery.problems() == (f"sink bad=there is behind, it has {count} lines of the ledger: {why}",)
+    assert delivery.problems() == (f"sink bad=there is behind, it was given {count} lines of the ledger: {why}",)
 
 
 def test_a_sink_that_fails_to_close_is_behind_with_all_its_lines(spy: Any, ledger: Ledger, lines: list[Line]) -> None:
     delivery = Delivery({"bad": spy(fails={"close": UsageError("gone", hint="look")})}, deadline_s=PATIENT_S)
     asyncio.run(whole_run(delivery, ledger, lines))
-    assert delivery.problems() == ("sink bad is behind, it has 10 lines of the ledger: gone",)
+    assert delivery.problems() == ("sink bad is behind, it was given 10 lines of the ledger: gone",)
 
 
 def test_the_first_fault_is_the_one_that_is_told(spy: Any, ledger: Ledger, lines: list[Line]) -> None:

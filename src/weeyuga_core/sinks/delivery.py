@@ -23,7 +23,7 @@ class _Feed:
 
     @property
     def problem(self) -> str:
-        return f"sink {self.name} is behind, it has {self.lines} lines of the ledger: {self.behind}"
+        return f"sink {self.name} is behind, it was given {self.lines} lines of the ledger: {self.behind}"
 
 
 class Delivery:
