@@ -45,6 +45,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     proxy_http_version 1.1;
+    keepalive_requests 10;
     location /buffered/ {{ proxy_pass {upstream}/; proxy_buffering on; }}
     location /direct/ {{ proxy_pass {upstream}/; proxy_buffering off; }}
   }}
@@ -101,6 +102,20 @@ def measure(url: str, **options: Any) -> Timing:
     exchange = asyncio.run(call())
     events = list(adapter.events(exchange.reply))
     return checked(time_call(exchange, events), events)
+
+
+def test_connections_are_kept_until_the_proxy_says_otherwise(nginx: str) -> None:
+    options = {"chunks": 3, "interval_us": 500, "first_delay_us": 500, "framing": "chunked"}
+    adapter = GoldenAdapter(fake_target(f"{nginx}/direct", options=options), httpx.AsyncClient())
+
+    async def calls() -> list[Exchange]:
+        async with MeasuringClient() as client:
+            return [await client.exchange(adapter.build(fake_call()), Timeouts()) for _ in range(30)]
+
+    exchanges = asyncio.run(calls())
+    assert {exchange.reply.ending for exchange in exchanges} == {"eof"}
+    assert [exchange.connection for exchange in exchanges] == (["new"] + ["reused"] * 9) * 3
+    assert not any(exchange.retried for exchange in exchanges)
 
 
 def buffered(timing: Timing) -> bool:
