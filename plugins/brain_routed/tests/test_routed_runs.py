@@ -163,6 +163,9 @@ def test_an_engine_that_cannot_route_and_a_router_without_a_cell_are_refused(gol
     wrong = golden_runs.cell(golden, name="wrong", routes=direct.id)
     with pytest.raises(UsageError, match="the golden plugin cannot route"):
         run(tmp_path, golden_runs.plan([wrong], routed_to=(direct,)))
+    routed = golden_runs.cell(golden, name="r", engine="brain-routed", routes=direct.id)
+    with pytest.raises(UsageError, match="the plan holds no cell here:golden:direct"):
+        run(tmp_path, golden_runs.plan([routed], brain_hosts=("127.0.0.1",)))
     lost = golden_runs.cell(golden, name="lost", engine="brain-routed")
     with pytest.raises(UsageError, match="it names no cell to route to"):
         run(tmp_path, golden_runs.plan([lost], brain_hosts=("127.0.0.1",)))

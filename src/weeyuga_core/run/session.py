@@ -196,8 +196,9 @@ class CellSession:
 
     def _inner(self) -> EngineAdapter:
         """The adapter of the cell that this one routes to."""
-        direct = next(cell for cell in self._tools.routed_to if cell.id == self.cell.routes)
-        assert direct.endpoint is not None  # the cells file is refused otherwise
+        direct = next((cell for cell in self._tools.routed_to if cell.id == self.cell.routes), None)
+        if direct is None or direct.endpoint is None:
+            raise UsageError(f"cell {self.cell.id}: the plan holds no cell {self.cell.routes} with an endpoint")
         target = Target(
             cell=direct, base_url=direct.endpoint.rstrip("/"), timeouts=direct.timeouts, token=_token(direct)
         )
