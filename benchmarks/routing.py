@@ -45,6 +45,9 @@ from weeyuga_core.testing.golden_process import GoldenServer
 BRAIN = Path(__file__).parents[1] / "examples" / "reference_brain" / "weeyuga_reference_brain.py"
 PROMPT = Prompt(id="P-ROUTING", text="hi\n", max_tokens=64)
 SCRIPT = {"chunks": 20, "interval_us": 5_000, "first_delay_us": 20_000}
+PACE_S = 0.3
+"""A call takes 0.12 s. What a brain does after an answer, such as its telemetry, must not meet the next call: on two
+cores it would be measured with it. Runs of the command rest longer still, a second from start to start."""
 TIMEOUTS = Timeouts(connect_s=5, idle_s=10, total_s=30, ready_s=30)
 
 
@@ -86,14 +89,14 @@ def cell(endpoint: str, engine: str, **changes: Any) -> Cell:
 
 
 async def pairs(direct_url: str, routed_url: str, number: int, folder: Path) -> Overhead:
-    """That many pairs, as fast as they go."""
+    """That many pairs."""
     direct = cell(direct_url, "golden")
     routed = cell(routed_url, "brain-routed", routes=direct.id)
     plan = RunPlan(
         cells=(direct, routed),
         prompts=(PROMPT,),
         steps=schedule.paired([direct, routed], [PROMPT], pairs=number),
-        pace_s=0.0,
+        pace_s=PACE_S,
         brain_hosts=("127.0.0.1",),
         routed_to=(direct,),
     )
