@@ -22,14 +22,11 @@ QUICK = {"chunks": 4, "interval_us": 1_000, "first_delay_us": 1_000}
 
 
 class GoldenPlugin:
-    """Offers the golden server's adapter as the engine `golden`, and one that launches a server of its own."""
+    """Offers the golden server's adapter as the engine `golden`."""
 
     @hookimpl
     def weeyuga_engine_adapters(self) -> list[Provided]:
-        return [
-            Provided("golden", "the golden server", "weeyuga_core.testing.golden_adapter:GoldenAdapter"),
-            Provided("launched", "a golden server of our own", f"{__name__}:LaunchedAdapter"),
-        ]
+        return [Provided("golden", "the golden server", "weeyuga_core.testing.golden_adapter:GoldenAdapter")]
 
 
 def installed(*extra: object) -> plugins.Plugins:

@@ -12,8 +12,8 @@ import attrs
 import httpx
 from attrs import define, field, frozen
 
-from weeyuga_core.errors import CallError
-from weeyuga_core.interfaces import Call, ColdClaim, EngineAdapter, StreamError, StreamEvent
+from weeyuga_core.errors import CallError, LaunchError
+from weeyuga_core.interfaces import Call, ColdClaim, ColdProof, EngineAdapter, StreamError, StreamEvent
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.exchange import Exchange
 from weeyuga_core.measure.lateness import lateness_flags
@@ -30,6 +30,9 @@ BATCH_BYTES = 64 * 1024 * 1024
 
 BATCH_CALLS = 2_048
 """Requests that are built ahead: some 10 MB of them."""
+
+HINT_CHARS = 300
+"""How much of a hint stands behind the error of a record."""
 
 Observe: TypeAlias = Callable[[Step, Exchange, Sequence[StreamEvent]], None]
 
@@ -220,7 +223,7 @@ def _record_of(
         "error": None if timing.error is None else scrub(timing.error),
         "cold_kind": claim.kind if claim else None,
         "cold_proven": proof.proven if proof else None,
-        "cold_proof": scrub(proof.detail) if proof and proof.detail else None,
+        "cold_proof": _cold_words(claim, proof) if claim and proof else None,
         "call_flags": (
             *timing.call_flags,
             *(reloaded(events) if step.phase == "warm" else ()),
@@ -231,6 +234,12 @@ def _record_of(
     return CallRecord(**(fields | ours))
 
 
+def _cold_words(claim: ColdClaim, proof: ColdProof) -> str | None:
+    """What the answer proves and what was done before it; a plugin's proof may have told the latter already."""
+    done = () if claim.detail in proof.detail else (claim.detail,)
+    return scrub("; ".join(filter(None, (proof.detail, *done)))) or None
+
+
 def _sanity(cell: Cell, step: Step, total_ns: int | None) -> tuple[str, ...]:
     reference = cell.sanity.get(step.prompt_id)
     if reference is None or total_ns is None:
@@ -239,6 +248,11 @@ def _sanity(cell: Cell, step: Step, total_ns: int | None) -> tuple[str, ...]:
     if abs(total_s - reference.total_s) <= reference.within * reference.total_s:
         return ()
     return (f"sanity: total {total_s:.1f} s, the reference is {reference.total_s:g} s within {reference.within:.0%}",)
+
+
+def told(error: LaunchError) -> str:
+    """The error's message and hint, as the command line shows them."""
+    return str(error)[: len(error.message) + HINT_CHARS]
 
 
 def failed_call(step: Step, *, kind: str, message: str) -> CallRecord:

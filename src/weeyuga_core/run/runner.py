@@ -23,7 +23,7 @@ from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRe
 from weeyuga_core.provenance.clockcheck import ClockCheck
 from weeyuga_core.provenance.host import load_avg
 from weeyuga_core.run import schedule
-from weeyuga_core.run.calls import CallTools, CellCaller, Observe, failed_call, skipped_cell, unobserved
+from weeyuga_core.run.calls import CallTools, CellCaller, Observe, failed_call, skipped_cell, told, unobserved
 from weeyuga_core.run.eta import Estimator
 from weeyuga_core.run.progress import (
     CallDone,
@@ -189,7 +189,7 @@ class Runner:
             self._failed_starts[step.cell_id] += 1
             if self._failed_starts[step.cell_id] == LAUNCH_TRIES:
                 raise
-            return [failed_call(step, kind="launch", message=error.message)]
+            return [failed_call(step, kind="launch", message=told(error))]
         self._failed_starts[step.cell_id] = 0
         return records
 
@@ -215,7 +215,7 @@ class Runner:
         left = sum(other.cell_id == step.cell_id for other in self._plan.steps[self._number :])
         begun = step.cell_id in self._callers
         await self._skip(
-            step.cell_id, "skipped", f"{f'given up with {left} calls left: ' if begun else ''}{error.message}"
+            step.cell_id, "skipped", f"{f'given up with {left} calls left: ' if begun else ''}{told(error)}"
         )
 
     async def _skip(self, cell_id: str, kind: Literal["skipped", "disabled"], reason: str) -> None:
