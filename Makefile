@@ -12,7 +12,8 @@ STORES := elasticsearch-8.19 opensearch-3.8 elasticsearch-7.17 elasticsearch-9.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: bench test test-fast parts test-real lint types format benchmark-startup benchmark-client clean
+.PHONY: bench test test-fast parts test-real lint types format clean \
+	benchmark-startup benchmark-client benchmark-routing benchmark-starved benchmark-replay
 
 bench: $(INSTALLED) $(MODEL)
 	$(BIN)/weeyuga-bench run --cells-yaml examples/local/cells.yaml \
@@ -50,6 +51,18 @@ benchmark-startup: $(INSTALLED)
 
 benchmark-client: $(INSTALLED)
 	$(BIN)/python benchmarks/client.py
+
+benchmark-routing: $(INSTALLED)
+	$(BIN)/python benchmarks/routing.py
+
+benchmark-starved: $(INSTALLED)
+	$(BIN)/python benchmarks/starved.py
+
+# Its baseline is the store's own client, which nothing else here needs. The store wants Java and Maven.
+benchmark-replay: $(INSTALLED)
+	$(PIP) install --quiet 'elasticsearch>=8.19,<9'
+	$(BIN)/python tools/get_stores.py elasticsearch-8.19
+	$(BIN)/python benchmarks/replay.py
 
 $(INSTALLED): requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weeyuga-bench needs Python 3.11 or newer; try make PYTHON=python3.12")'

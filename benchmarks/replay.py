@@ -1,7 +1,6 @@
 """Documents per second of `replay` beside `elasticsearch.helpers.streaming_bulk`, on one store, in one run.
 
-    pip install 'elasticsearch>=8.19,<9'        # the baseline; nothing else here needs it
-    python tools/get_stores.py elasticsearch-8.19
+    make benchmark-replay                       # fetches the store and the baseline, then runs this
     python benchmarks/replay.py [LINES] [ROUNDS]
 
 Both read the same ledger, make the same documents and create them under the same identities in an index of their own,
