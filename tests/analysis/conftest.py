@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, ResumeRecord
 
 CELL = "mac:echo:tiny"
 
@@ -113,6 +113,29 @@ def end() -> Callable[..., EndRecord]:
             "clock_drift": 0.0,
         }
         return EndRecord(**fields | changes)
+
+    return make
+
+
+@pytest.fixture
+def resume() -> Callable[..., ResumeRecord]:
+    """A run taken up again on a quiet machine, an hour after it was interrupted."""
+
+    def make(**changes: Any) -> ResumeRecord:
+        fields: dict[str, Any] = {
+            "benchmark_run_id": "run-1",
+            "resumed_at_utc": "2026-01-02T04:05:05Z",
+            "load_avg": (0.5, 0.5, 0.5),
+            "gap_s": 3_600.0,
+            "flags": (),
+            "warnings": (),
+            "git_dirty": False,
+            "git_dirty_files": (),
+            "steps_left": 2,
+            "torn": None,
+            "calibration": None,
+        }
+        return ResumeRecord(**fields | changes)
 
     return make
 

@@ -282,8 +282,24 @@ def test_unequal_answers_and_backends_are_counted() -> None:
 
 
 def test_the_last_attempt_counts() -> None:
+    first = [call(DIRECT, 0, MS, MS), call(ROUTED, 0, 5 * MS, MS)]
+    again = [call(DIRECT, 0, MS, MS, attempt=2, seq=8), call(ROUTED, 0, 2 * MS, MS, attempt=2, seq=9)]
+    assert only([*first, *again]).first_delta.estimate_ms == 1
+
+
+def test_halves_of_two_attempts_are_no_pair() -> None:
     calls = [call(DIRECT, 0, MS, MS), call(ROUTED, 0, 5 * MS, MS), call(ROUTED, 0, 2 * MS, MS, attempt=2, seq=9)]
-    assert only(calls).first_delta.estimate_ms == 1
+    found = only(calls)
+    assert (found.pairs, found.compared, dict(found.dropped)) == (1, 0, {"direct call missing": 1})
+
+
+def test_a_complete_attempt_counts_before_a_later_one_that_is_not() -> None:
+    pairs = [call(cell_id, pair, ms * MS, MS) for pair in (0, 1) for cell_id, ms in ((DIRECT, 1), (ROUTED, 3))]
+    later = [call(DIRECT, 0, MS, MS, attempt=2, seq=9), call(ROUTED, 0, 9 * MS, MS, attempt=2, seq=10)]
+    (found,) = overheads(CELLS, [*pairs, *later], planned={ROUTED: 2})
+    assert (found.pairs, found.first_delta.estimate_ms) == (2, 2)
+    (last,) = overheads(CELLS, [*pairs, *later], planned={ROUTED: 3})
+    assert (last.pairs, last.first_delta.estimate_ms) == (1, 8)
 
 
 def test_two_routers_before_one_engine_are_kept_apart() -> None:

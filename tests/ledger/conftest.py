@@ -12,9 +12,11 @@ import pytest
 from attrs import define, field
 
 from weeyuga_core.ledger.osio import OsIO
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, ResumeRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ledger_v1.jsonl"
+RESUMED = GOLDEN.with_name("ledger_v1_resumed.jsonl")
+"""The same run, interrupted after its fourth call and taken up again half an hour later."""
 CELL_ID = "mac:echo:tiny"
 
 
@@ -86,6 +88,22 @@ def make_end() -> EndRecord:
     )
 
 
+def make_resume() -> ResumeRecord:
+    return ResumeRecord(
+        benchmark_run_id="run-1",
+        resumed_at_utc="2026-04-29T02:30:00.000Z",
+        load_avg=(0.5, 0.5, 0.25),
+        gap_s=1740.0,
+        flags=(),
+        warnings=(),
+        git_dirty=None,
+        git_dirty_files=(),
+        steps_left=1,
+        torn=None,
+        calibration=None,
+    )
+
+
 @define
 class FaultyIO(OsIO):
     """Counts the calls and fails those it is told to; `short_write` writes half before it fails.
@@ -140,7 +158,7 @@ def golden() -> Path:
 @pytest.fixture
 def make() -> SimpleNamespace:
     """Makers of records of each kind."""
-    return SimpleNamespace(meta=make_meta, call=make_call, cell=make_cell, end=make_end)
+    return SimpleNamespace(meta=make_meta, call=make_call, cell=make_cell, end=make_end, resume=make_resume)
 
 
 @pytest.fixture
@@ -151,3 +169,13 @@ def faulty() -> Callable[..., FaultyIO]:
 @pytest.fixture
 def golden_lines() -> list[bytes]:
     return GOLDEN.read_bytes().splitlines(keepends=True)
+
+
+@pytest.fixture
+def resumed() -> Path:
+    return RESUMED
+
+
+@pytest.fixture
+def resumed_lines() -> list[bytes]:
+    return RESUMED.read_bytes().splitlines(keepends=True)

@@ -46,6 +46,19 @@ def test_the_golden_ledger_is_whole(golden: Path) -> None:
     assert ledger.size_bytes == golden.stat().st_size
 
 
+def test_the_golden_ledger_of_a_resumed_run_is_whole(resumed: Path) -> None:
+    ledger = read(resumed)
+    assert ledger.problems == ()
+    assert (ledger.complete, ledger.resumable, ledger.digest_ok) == (True, False, True)
+    (resume,) = ledger.resumes
+    (interrupted,) = ledger.earlier_ends
+    assert interrupted.interrupted
+    assert interrupted.seq + 1 == resume.seq
+    assert ledger.end is not None
+    assert not ledger.end.interrupted
+    assert ledger.lines == ledger.end.record_count + 1
+
+
 def test_reading_changes_nothing(tmp_path: Path, golden_lines: list[bytes]) -> None:
     path = tmp_path / "run.jsonl"
     path.write_bytes(b"".join(golden_lines[:4]) + b"torn")
@@ -59,8 +72,74 @@ def test_reading_changes_nothing(tmp_path: Path, golden_lines: list[bytes]) -> N
 def test_a_ledger_without_end_is_readable(put: Callable[..., Path], golden_lines: list[bytes]) -> None:
     ledger = read(put(*golden_lines[:-1]))
     assert not ledger.complete
+    assert ledger.resumable
     assert ledger.digest_ok is None
     assert ledger.problems == ("no end record: the run died",)
+
+
+# --- a run that was taken up again --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at(resumed_lines: list[bytes]) -> int:
+    """Where the resume line of that ledger stands, behind an end line."""
+    (number,) = [number for number, line in enumerate(resumed_lines) if json.loads(line)["type"] == "resume"]
+    return number
+
+
+def test_each_state_of_a_run_has_its_own_end(put: Callable[..., Path], resumed_lines: list[bytes], at: int) -> None:
+    interrupted = read(put(*resumed_lines[:at]))
+    assert interrupted.end is not None
+    assert interrupted.end.interrupted
+    assert (interrupted.resumable, interrupted.resumes, interrupted.earlier_ends) == (True, (), ())
+    died_again = read(put(*resumed_lines[:-1]))
+    assert (died_again.end, died_again.resumable, died_again.digest_ok) == (None, True, True)
+    assert died_again.earlier_ends == (interrupted.end,)
+    assert died_again.problems == ("no end record: the run died",)
+
+
+def test_a_resume_line_needs_no_end_line_before_it(
+    put: Callable[..., Path], resumed_lines: list[bytes], at: int
+) -> None:
+    lines = [json.loads(line) for line in resumed_lines[: at - 1] + resumed_lines[at:-1]]
+    ledger = read(put(*[line | {"seq": seq} for seq, line in enumerate(lines)]))
+    assert (len(ledger.resumes), ledger.earlier_ends, ledger.digest_ok) == (1, (), None)
+
+
+def test_a_changed_byte_before_any_end_breaks_the_digest(
+    put: Callable[..., Path], resumed_lines: list[bytes], at: int
+) -> None:
+    changed = resumed_lines[3].replace(b'"first_delta_ms":2810,', b'"first_delta_ms":2800,')
+    assert changed != resumed_lines[3]
+    parts = [*resumed_lines[:3], changed, *resumed_lines[4:]]
+    assert read(put(*parts)).digest_ok is False
+    # Whoever takes such a run up again writes an end whose own digest is right.
+    head = b"".join(parts[:-1])
+    end = json.loads(parts[-1]) | {"ledger_sha256": hashlib.sha256(head).hexdigest()}
+    assert read(put(head, end)).digest_ok is False
+
+
+@pytest.mark.parametrize("kind", ["call", "cell", "end", "note", "meta"])
+def test_nothing_but_a_resume_line_follows_an_end(
+    put: Callable[..., Path], resumed_lines: list[bytes], at: int, kind: str
+) -> None:
+    whole = [json.loads(line) for line in resumed_lines]
+    other = next((line for line in whole if line["type"] == kind), {"type": kind})
+    with pytest.raises(LedgerDamaged, match=rf"run\.jsonl:{at + 1}: .*comes after the end record"):
+        read(put(*resumed_lines[:at], other | {"seq": at}))
+
+
+def test_a_run_that_ended_by_itself_is_not_taken_up(
+    put: Callable[..., Path], resumed_lines: list[bytes], at: int
+) -> None:
+    resume = json.loads(resumed_lines[at]) | {"seq": len(resumed_lines)}
+    with pytest.raises(LedgerDamaged, match="comes after the end record"):
+        read(put(*resumed_lines, resume))
+
+
+def test_a_resume_line_does_not_begin_a_ledger(put: Callable[..., Path], resumed_lines: list[bytes], at: int) -> None:
+    with pytest.raises(LedgerDamaged, match=":1: .*is not the meta record"):
+        read(put(json.loads(resumed_lines[at]) | {"seq": 0}))
 
 
 # --- what is older or newer than this version ---------------------------------------------------------------------
@@ -122,16 +201,16 @@ def test_unknown_fields_and_types_are_passed_over_and_counted(
 ) -> None:
     known = read(put(*lines))
     newer = [{**line, "field_of_tomorrow": {"a": [1]}} for line in lines]
-    ledger = read(put(*newer, {"type": "resume", "seq": len(lines)}, {"type": "note"}))
+    ledger = read(put(*newer, {"type": "remark", "seq": len(lines)}, {"type": "note"}))
     assert (ledger.meta, ledger.cells, ledger.calls) == (known.meta, known.cells, known.calls)
     assert ledger.unknown == 2
 
 
 @pytest.mark.parametrize("kind", sorted(RECORDS))
 def test_every_field_of_the_first_shape_is_demanded_by_name(
-    put: Callable[..., Path], lines: list[dict[str, Any]], golden_lines: list[bytes], kind: str
+    put: Callable[..., Path], resumed_lines: list[bytes], kind: str
 ) -> None:
-    whole = [*lines, json.loads(golden_lines[-1])]
+    whole = [json.loads(line) for line in resumed_lines]
     at = next(number for number, line in enumerate(whole) if line["type"] == kind)
     demanded = [field.name for field in attrs.fields(RECORDS[kind]) if field.default is attrs.NOTHING]
     for name in set(demanded) - set(IF_SET):

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from weeyuga_core.ledger.reader import read
 from weeyuga_core.ledger.structure import RECORDS, to_record
 from weeyuga_core.ledger.writer import LedgerWriter
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record, ms, to_line
+from weeyuga_core.model.records import (
+    CallRecord,
+    CellRecord,
+    EndRecord,
+    MetaRecord,
+    Record,
+    ResumeRecord,
+    ms,
+    to_line,
+)
 
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
 """Any code points, lone surrogates too: engines send broken text."""
@@ -72,7 +81,7 @@ def test_a_record_comes_back_from_its_line(kind: type[Record], data: st.DataObje
 @settings(max_examples=20, deadline=None)
 @given(
     meta=records(MetaRecord),
-    body=st.lists(records(CellRecord) | records(CallRecord), max_size=4),
+    body=st.lists(records(CellRecord) | records(CallRecord) | records(ResumeRecord), max_size=4),
     end=records(EndRecord),
 )
 def test_a_ledger_comes_back_as_it_was_written(
@@ -88,10 +97,11 @@ def test_a_ledger_comes_back_as_it_was_written(
     numbered = [attrs.evolve(record, seq=seq) for seq, record in enumerate(body, start=1)]
     assert [*ledger.cells] == [record for record in numbered if isinstance(record, CellRecord)]
     assert [*ledger.calls] == [record for record in numbered if isinstance(record, CallRecord)]
+    assert [*ledger.resumes] == [record for record in numbered if isinstance(record, ResumeRecord)]
 
 
-def test_the_golden_bytes_are_what_is_still_written(golden_lines: list[bytes]) -> None:
-    for line in golden_lines:
+def test_the_golden_bytes_are_what_is_still_written(golden_lines: list[bytes], resumed_lines: list[bytes]) -> None:
+    for line in [*golden_lines, *resumed_lines]:
         data = json.loads(line)
         record = to_record(data)
         assert record is not None
@@ -118,11 +128,12 @@ def test_the_golden_figures_agree_with_each_other(golden: Path) -> None:
         assert call.decode_tokens_per_sec == round((call.completion_tokens - 1) / decode_s, 3)
 
 
-def test_the_golden_end_record_counts_its_ledger(golden: Path) -> None:
-    ledger = read(golden)
-    assert ledger.end is not None
-    measured = [call for call in ledger.calls if call.phase != "skipped"]
-    assert ledger.end.calls == len(measured)
-    assert ledger.end.errors == sum(call.error is not None for call in measured)
-    assert ledger.end.skipped == len(ledger.calls) - len(measured)
-    assert ledger.end.record_count == ledger.lines - 1
+def test_the_golden_end_record_counts_its_ledger(golden: Path, resumed: Path) -> None:
+    for path, superseded in ((golden, 0), (resumed, 1)):
+        ledger = read(path)
+        assert ledger.end is not None
+        measured = [call for call in ledger.calls if call.phase != "skipped"]
+        assert ledger.end.calls == len(measured)
+        assert ledger.end.errors == sum(call.error is not None for call in measured)
+        assert ledger.end.skipped == len(ledger.calls) - len(measured) - superseded
+        assert ledger.end.record_count == ledger.lines - 1

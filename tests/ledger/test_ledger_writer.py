@@ -75,7 +75,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         LedgerWriter.create(tmp_path / "file" / "run.jsonl")
 
 
-@pytest.mark.parametrize("kinds", ["call", "cell", "meta meta", "meta end call", "meta end end"])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        *("call", "cell", "resume", "meta meta", "meta end call", "meta end end", "meta end resume"),
+        *("meta interrupted call", "meta interrupted end", "meta interrupted meta", "meta interrupted resume meta"),
+        "meta interrupted resume end resume",
+    ],
+)
 def test_records_in_the_wrong_place_are_refused_and_not_written(
     tmp_path: Path, make: SimpleNamespace, kinds: str
 ) -> None:
@@ -91,11 +98,30 @@ def test_records_in_the_wrong_place_are_refused_and_not_written(
 
 
 def put(writer: LedgerWriter, make: SimpleNamespace, kind: str) -> None:
-    record = getattr(make, kind)()
-    if kind == "end":
-        writer.finish(record)
+    if kind in ("end", "interrupted"):
+        writer.finish(attrs.evolve(make.end(), interrupted=kind == "interrupted"))
     else:
-        writer.append(record)
+        writer.append(getattr(make, kind)())
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    ["meta resume call end", "meta interrupted resume call end", "meta interrupted resume interrupted resume end"],
+)
+def test_an_interrupted_run_goes_on_behind_its_end(tmp_path: Path, make: SimpleNamespace, kinds: str) -> None:
+    path = tmp_path / "run.jsonl"
+    first, *rest = kinds.split()
+    with LedgerWriter.create(path) as writer:
+        put(writer, make, first)
+    for kind in rest:
+        with LedgerWriter.reopen(path) as writer:
+            put(writer, make, kind)
+    ledger = read(path)
+    assert (ledger.problems, ledger.digest_ok, ledger.lines) == ((), True, len(kinds.split()))
+    assert len(ledger.resumes) == kinds.count("resume")
+    assert len(ledger.earlier_ends) == kinds.count("interrupted")
+    assert ledger.end is not None
+    assert ledger.end.record_count == ledger.lines - 1
 
 
 def test_an_end_record_without_its_digest_is_refused(tmp_path: Path, make: SimpleNamespace) -> None:

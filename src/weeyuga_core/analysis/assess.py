@@ -14,4 +14,12 @@ if TYPE_CHECKING:
 def assess(ledger: Ledger) -> tuple[Baseline, Judgement]:
     """What a ledger says, and whether it may be believed."""
     records = ledger.meta, ledger.cells, ledger.calls, ledger.end
-    return build(*records), judge(*records, digest_ok=ledger.digest_ok, torn=ledger.torn, gaps=ledger.gaps)
+    judgement = judge(
+        *records,
+        digest_ok=ledger.digest_ok,
+        torn=ledger.torn,
+        gaps=ledger.gaps,
+        resumes=ledger.resumes,
+        earlier_ends=ledger.earlier_ends,
+    )
+    return build(*records, resumes=ledger.resumes), judgement

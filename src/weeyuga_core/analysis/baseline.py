@@ -18,7 +18,7 @@ from weeyuga_core.analysis.load import Load, loads
 from weeyuga_core.analysis.notes import notes
 from weeyuga_core.analysis.pairs import Overhead, overheads
 from weeyuga_core.analysis.stats import Spread, mean, spread, success_interval
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, ResumeRecord
 from weeyuga_core.model.records import to_json as record_to_json
 
 NS_PER_MS = 1_000_000
@@ -138,10 +138,17 @@ class Baseline:
     """What routers cost, in a run of pairs."""
     loads: tuple[Load, ...] = field(factory=tuple)
     """What cells do under many streams, in a parallel run."""
+    resumes: tuple[ResumeRecord, ...] = field(factory=tuple)
+    """Where the run was taken up again."""
 
 
 def build(
-    meta: MetaRecord, cells: Sequence[CellRecord], calls: Sequence[CallRecord], end: EndRecord | None = None
+    meta: MetaRecord,
+    cells: Sequence[CellRecord],
+    calls: Sequence[CallRecord],
+    end: EndRecord | None = None,
+    *,
+    resumes: Sequence[ResumeRecord] = (),
 ) -> Baseline:
     """The baseline of a run, cells and prompts in the order of its plan."""
     records = {cell.cell_id: cell for cell in cells}
@@ -153,17 +160,21 @@ def build(
         parallel=meta.concurrency if meta.concurrency > 1 else None,
         prompts=prompt_order(meta, calls),
         cells=measured,
-        skipped=_skipped(cell_order(meta, cells, calls), {cell.cell_id for cell in measured}, calls),
-        overheads=overheads(cells, calls),
+        skipped=_skipped(
+            cell_order(meta, cells, calls), {cell.cell_id for cell in measured}, skipped(cells, calls, resumes)
+        ),
+        overheads=overheads(cells, calls, planned=meta.warm_n),
         loads=loads(blocks(meta, cells, calls)) if meta.concurrency > 1 else (),
+        resumes=tuple(resumes),
     )
 
 
 def to_json(baseline: Baseline) -> dict[str, Any]:
-    """The baseline as plain JSON values; meta, cell and end records as they stand in the ledger."""
+    """The baseline as plain JSON values; meta, cell, end and resume records as they stand in the ledger."""
     plain = asdict(baseline)
     plain["meta"] = record_to_json(baseline.meta)
     plain["end"] = None if baseline.end is None else record_to_json(baseline.end)
+    plain["resumes"] = [record_to_json(resume) for resume in baseline.resumes]
     for cell, shown in zip(baseline.cells, plain["cells"], strict=True):
         shown["record"] = None if cell.record is None else record_to_json(cell.record)
     return plain
@@ -245,10 +256,10 @@ def _across(prompts: Sequence[PromptBaseline]) -> Across:
     )
 
 
-def _skipped(order: Iterable[str], measured: set[str], calls: Sequence[CallRecord]) -> tuple[Skipped, ...]:
+def _skipped(order: Iterable[str], measured: set[str], lines: Iterable[CallRecord]) -> tuple[Skipped, ...]:
     """Skipped cells, and planned ones that nothing is recorded about."""
     reasons: dict[str, list[str]] = {}
-    for call in skipped(calls):
+    for call in lines:
         reasons.setdefault(call.cell_id, []).append(call.error or "no reason given")
     for cell_id in order:
         if cell_id not in measured and cell_id not in reasons:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
-from weeyuga_core.model.records import CallRecord, CellRecord, MetaRecord
+from weeyuga_core.model.records import CallRecord, CellRecord, MetaRecord, ResumeRecord
 
 
 @frozen(kw_only=True)
@@ -36,7 +36,7 @@ class Block:
 def blocks(meta: MetaRecord, cells: Sequence[CellRecord], calls: Sequence[CallRecord]) -> tuple[Block, ...]:
     """Every measured (cell, prompt), in the order of `cell_order` and `prompt_order`."""
     grouped: dict[tuple[str, str], list[CallRecord]] = {}
-    for call in measured(calls):
+    for call in of_last_engine(cells, measured(calls)):
         grouped.setdefault((call.cell_id, str(call.prompt_id)), []).append(call)
     return tuple(
         _block(cell_id, prompt_id, grouped[cell_id, prompt_id], meta.warm_n.get(cell_id))
@@ -51,9 +51,33 @@ def measured(calls: Iterable[CallRecord]) -> tuple[CallRecord, ...]:
     return tuple(call for call in calls if call.phase != "skipped" and call.prompt_id is not None)
 
 
-def skipped(calls: Iterable[CallRecord]) -> tuple[CallRecord, ...]:
-    """The lines that say why a cell was skipped."""
-    return tuple(call for call in calls if call.phase == "skipped")
+def of_last_engine(cells: Iterable[CellRecord], calls: Iterable[CallRecord]) -> tuple[CallRecord, ...]:
+    """The calls without those that something else answered than what the cell's last record describes.
+
+    Only a resumed run has such calls: of blocks that it begins again, on an engine that was exchanged in between.
+    """
+    since: dict[str, CellRecord] = {}
+    changed: set[str] = set()
+    for cell in sorted(cells, key=lambda cell: cell.seq):
+        first = since.setdefault(cell.cell_id, cell)
+        if first.fingerprint != cell.fingerprint:
+            since[cell.cell_id] = cell
+            changed.add(cell.cell_id)
+    return tuple(call for call in calls if call.cell_id not in changed or call.seq > since[call.cell_id].seq)
+
+
+def skipped(
+    cells: Iterable[CellRecord], calls: Sequence[CallRecord], resumes: Sequence[ResumeRecord] = ()
+) -> tuple[CallRecord, ...]:
+    """The lines that say why a cell was skipped, without those of cells that a resumed run asked again."""
+    last: dict[str, int] = {}
+    for cell_id, seq in [(cell.cell_id, cell.seq) for cell in cells] + [(call.cell_id, call.seq) for call in calls]:
+        last[cell_id] = max(seq, last.get(cell_id, 0))
+    return tuple(
+        call
+        for call in calls
+        if call.phase == "skipped" and not any(call.seq < resume.seq < last[call.cell_id] for resume in resumes)
+    )
 
 
 def cell_order(meta: MetaRecord, cells: Iterable[CellRecord], calls: Iterable[CallRecord]) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from statistics import NormalDist
+from types import MappingProxyType
 
 from attrs import field, frozen
 
-from weeyuga_core.analysis.blocks import measured
+from weeyuga_core.analysis.blocks import measured, of_last_engine
 from weeyuga_core.analysis.stats import median
 from weeyuga_core.model.records import CallRecord, CellRecord
 
@@ -80,30 +81,46 @@ class Overhead:
 
 Pair = tuple[CallRecord, CallRecord]
 """The direct call and the routed one."""
+Halves = Mapping[str, CallRecord]
+"""What is recorded of one pair in one attempt: cell -> its call."""
 
 
-def overheads(cells: Sequence[CellRecord], calls: Sequence[CallRecord]) -> tuple[Overhead, ...]:
-    """What each router adds, in the order in which the pairs were measured; nothing where none were."""
+def overheads(
+    cells: Sequence[CellRecord], calls: Sequence[CallRecord], *, planned: Mapping[str, int] = MappingProxyType({})
+) -> tuple[Overhead, ...]:
+    """What each router adds, in the order in which the pairs were measured; nothing where none were.
+
+    `planned` says how many pairs a routed cell was to make with each prompt. Of several attempts the last one counts
+    that is complete, else the last; the two halves of a pair are always of one attempt, since they are compared for
+    having been made a moment apart.
+    """
     direct_of = {cell.cell_id: cell.routes for cell in cells if cell.routes is not None}
-    groups: dict[tuple[str, str, str], dict[int, dict[str, CallRecord]]] = {}
-    for pair_id, pair in _by_pair(calls).items():
+    groups: dict[tuple[str, str, str], dict[int, list[Halves]]] = {}
+    for (_, attempt), pair in _by_pair(of_last_engine(cells, measured(calls))).items():
         ways = _ways(pair, direct_of)
         if ways is not None:
             prompt_id = str(next(iter(pair.values())).prompt_id)
-            groups.setdefault((*ways, prompt_id), {})[pair_id] = pair
-    return tuple(_overhead(*key, list(pairs.values())) for key, pairs in groups.items())
+            groups.setdefault((*ways, prompt_id), {}).setdefault(attempt, []).append(pair)
+    return tuple(_overhead(*key, _that_count(attempts, planned.get(key[1]))) for key, attempts in groups.items())
 
 
-def _by_pair(calls: Sequence[CallRecord]) -> dict[int, dict[str, CallRecord]]:
-    """`pair_id` -> cell -> its call of the last attempt."""
-    pairs: dict[int, dict[str, CallRecord]] = {}
-    for call in sorted(measured(calls), key=lambda call: (call.attempt, call.seq)):
+def _by_pair(calls: Sequence[CallRecord]) -> dict[tuple[int, int], Halves]:
+    """`pair_id` and attempt -> the halves, in the order of the pairs."""
+    pairs: dict[tuple[int, int], dict[str, CallRecord]] = {}
+    for call in sorted(calls, key=lambda call: call.seq):
         if call.pair_id is not None:
-            pairs.setdefault(call.pair_id, {})[call.cell_id] = call
+            pairs.setdefault((call.pair_id, call.attempt), {})[call.cell_id] = call
     return dict(sorted(pairs.items()))
 
 
-def _ways(pair: Mapping[str, CallRecord], direct_of: Mapping[str, str]) -> tuple[str, str] | None:
+def _that_count(attempts: Mapping[int, list[Halves]], planned: int | None) -> list[Halves]:
+    """The pairs of the last complete attempt, else those of the last."""
+    whole = {number: sum(len(pair) == 2 for pair in pairs) for number, pairs in attempts.items()}
+    complete = [number for number, count in whole.items() if planned is not None and count >= planned]
+    return attempts[max(complete or attempts)]
+
+
+def _ways(pair: Halves, direct_of: Mapping[str, str]) -> tuple[str, str] | None:
     """Ids of the direct and the routed cell. Of half a pair the direct half does not tell where it belongs."""
     routed = next((cell_id for cell_id in pair if cell_id in direct_of), None)
     if routed is not None:
@@ -113,7 +130,7 @@ def _ways(pair: Mapping[str, CallRecord], direct_of: Mapping[str, str]) -> tuple
     return (only, led[0]) if len(led) == 1 else None
 
 
-def _overhead(direct: str, routed: str, prompt_id: str, pairs: Sequence[Mapping[str, CallRecord]]) -> Overhead:
+def _overhead(direct: str, routed: str, prompt_id: str, pairs: Sequence[Halves]) -> Overhead:
     reasons = [_unusable(pair.get(direct), pair.get(routed)) for pair in pairs]
     good = [(pair[direct], pair[routed]) for pair, reason in zip(pairs, reasons, strict=True) if reason is None]
     return Overhead(

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from weeyuga_core.analysis.blocks import Block, blocks, measured, skipped
+from weeyuga_core.analysis.blocks import Block, blocks, skipped
 from weeyuga_core.analysis.notes import clip
 from weeyuga_core.analysis.stats import success_interval
 from weeyuga_core.measure import lateness
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Verdict
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, ResumeRecord, Verdict
 from weeyuga_core.provenance import clockcheck, gates
 
 if TYPE_CHECKING:
@@ -53,6 +53,23 @@ class Evidence:
     torn: TornTail | None
     gaps: tuple[str, ...]
     blocks: tuple[Block, ...]
+    resumes: tuple[ResumeRecord, ...]
+    earlier_ends: tuple[EndRecord, ...]
+
+    @property
+    def beginnings(self) -> tuple[MetaRecord | ResumeRecord, ...]:
+        """The start of the run, and each time that it was taken up again."""
+        return (self.meta, *self.resumes)
+
+    @property
+    def ends(self) -> tuple[EndRecord, ...]:
+        """Every end of the run: those of interruptions that it was taken up again after, and the last."""
+        return (*self.earlier_ends, *((self.end,) if self.end is not None else ()))
+
+    @property
+    def calls_that_count(self) -> tuple[CallRecord, ...]:
+        """The calls behind the figures: none of attempts that were repeated."""
+        return tuple(call for block in self.blocks for call in block.calls)
 
 
 Rule = Callable[[Evidence], Iterator[str]]
@@ -67,11 +84,14 @@ def judge(
     digest_ok: bool | None = None,
     torn: TornTail | None = None,
     gaps: Sequence[str] = (),
+    resumes: Sequence[ResumeRecord] = (),
+    earlier_ends: Sequence[EndRecord] = (),
 ) -> Judgement:
-    """Weigh the records of a run; the keywords are what only a reader of the file can know.
+    """Weigh the records of a run; `digest_ok`, `torn` and `gaps` are what only a reader of the file can know.
 
     Reasons that the end record already holds are kept, and its verdict is never made milder: whoever wrote it may
-    have seen what no record shows.
+    have seen what no record shows. Earlier ends of a resumed run judged what was not yet whole: of them only the
+    clocks and the load are weighed.
     """
     evidence = Evidence(
         meta=meta,
@@ -82,6 +102,8 @@ def judge(
         torn=torn,
         gaps=tuple(gaps),
         blocks=blocks(meta, cells, calls),
+        resumes=tuple(resumes),
+        earlier_ends=tuple(earlier_ends),
     )
     spoiled = _apply(INVALID, evidence)
     doubts = _apply(UNRELIABLE, evidence)
@@ -109,9 +131,9 @@ def thinned(evidence: Evidence) -> Iterator[str]:
 
 def clocks_apart(evidence: Evidence) -> Iterator[str]:
     """The clocks disagree so far that no duration can be believed."""
-    drift, meaning = _drift(evidence)
-    if meaning == "invalid":
-        yield f"monotonic and wall clock differ by {abs(drift):.2%}, more than {clockcheck.INVALID:.0%}"
+    for drift, meaning in _drifts(evidence):
+        if meaning == "invalid":
+            yield f"monotonic and wall clock differ by {abs(drift):.2%}, more than {clockcheck.INVALID:.0%}"
 
 
 # --- unreliable: numbers, but not to be published as they are -----------------------------------------------
@@ -132,43 +154,49 @@ def interrupted(evidence: Evidence) -> Iterator[str]:
 
 
 def known_at_start(evidence: Evidence) -> Iterator[str]:
-    """What the runner knew before the first call."""
+    """What the runner knew before the first call, and each time before it went on."""
     yield from evidence.meta.warnings
+    for resume in evidence.resumes:
+        yield from resume.warnings
 
 
 def busy(evidence: Evidence) -> Iterator[str]:
     """The machine had other work; in the gate's own words, which the runner may have put among its warnings."""
-    words = gates.check_load(evidence.meta.load_avg_start[0], force=True)
-    if words is not None:
-        yield words
+    for load in (evidence.meta.load_avg_start, *(resume.load_avg for resume in evidence.resumes)):
+        words = gates.check_load(load[0], force=True)
+        if words is not None:
+            yield words
 
 
 def busy_by_the_end(evidence: Evidence) -> Iterator[str]:
-    """More was running at the end than the gate's load and an engine that keeps every core of this host busy."""
-    if evidence.end is None or evidence.meta.cpu_count is None:
+    """More was running at an end than the gate's load and an engine that keeps every core of this host busy."""
+    if evidence.meta.cpu_count is None:
         return
-    load1, bound = evidence.end.load_avg_end[0], gates.MAX_LOAD + evidence.meta.cpu_count
-    if load1 > bound:
-        cores = f"{evidence.meta.cpu_count} CPUs that an engine on this host may keep busy"
-        yield f"load average {load1:.2f} at the end is above {bound:g}: {gates.MAX_LOAD:g} and the {cores}"
+    bound = gates.MAX_LOAD + evidence.meta.cpu_count
+    cores = f"{evidence.meta.cpu_count} CPUs that an engine on this host may keep busy"
+    for end in evidence.ends:
+        if end.load_avg_end[0] > bound:
+            load1 = f"load average {end.load_avg_end[0]:.2f}"
+            yield f"{load1} at the end is above {bound:g}: {gates.MAX_LOAD:g} and the {cores}"
 
 
 def undocumented_changes(evidence: Evidence) -> Iterator[str]:
     """Uncommitted changes, and nobody can tell which."""
-    if evidence.meta.git_dirty and not evidence.meta.git_dirty_files:
-        yield "uncommitted changes that the meta record does not list"
+    for record in evidence.beginnings:
+        if record.git_dirty and not record.git_dirty_files:
+            yield f"uncommitted changes that the {record.TYPE} record does not list"
 
 
 def clocks_doubtful(evidence: Evidence) -> Iterator[str]:
     """The clocks disagree more than they should."""
-    drift, meaning = _drift(evidence)
-    if meaning == "warn":
-        yield f"monotonic and wall clock differ by {abs(drift):.2%}, more than {clockcheck.WARN:.1%}"
+    for drift, meaning in _drifts(evidence):
+        if meaning == "warn":
+            yield f"monotonic and wall clock differ by {abs(drift):.2%}, more than {clockcheck.WARN:.1%}"
 
 
 def nothing_measured(evidence: Evidence) -> Iterator[str]:
     """Not one call brought a number."""
-    if not any(call.error is None for call in measured(evidence.calls)):
+    if not any(call.error is None for call in evidence.calls_that_count):
         yield "no call succeeded"
 
 
@@ -207,7 +235,7 @@ def not_cold(evidence: Evidence) -> Iterator[str]:
 
 def client_late(evidence: Evidence) -> Iterator[str]:
     """This process was later than the host's calibration promises, so its stamps were too."""
-    calls = measured(evidence.calls)
+    calls = evidence.calls_that_count
     for word in (lateness.LAG, lateness.COALESCED):
         late = [(call.client_lag_ns or 0, flag) for call in calls for flag in call.call_flags if _word(flag) == word]
         if late:
@@ -220,8 +248,9 @@ def client_late(evidence: Evidence) -> Iterator[str]:
 
 def documented_changes(evidence: Evidence) -> Iterator[str]:
     """Uncommitted changes, each listed."""
-    if evidence.meta.git_dirty and evidence.meta.git_dirty_files:
-        yield "uncommitted changes, each file listed in the meta record"
+    for record in evidence.beginnings:
+        if record.git_dirty and record.git_dirty_files:
+            yield f"uncommitted changes, each file listed in the {record.TYPE} record"
 
 
 def no_repository(evidence: Evidence) -> Iterator[str]:
@@ -236,11 +265,18 @@ def smoke(evidence: Evidence) -> Iterator[str]:
         yield "a smoke run: it shows that the path works, and is no baseline"
 
 
+def taken_up_again(evidence: Evidence) -> Iterator[str]:
+    """The numbers were not measured in one go."""
+    if evidence.resumes:
+        times = {1: "once", 2: "twice"}.get(len(evidence.resumes), f"{len(evidence.resumes)} times")
+        yield f"resumed {times}, after {', '.join(_gap(resume.gap_s) for resume in evidence.resumes)}"
+
+
 def gaps(evidence: Evidence) -> Iterator[str]:
     """What the run set out to do and did not bring home."""
-    made = sum(len(block.calls) for block in evidence.blocks)
-    failed = sum(call.error is not None for block in evidence.blocks for call in block.calls)
-    left_out = len(skipped(evidence.calls))
+    made = len(evidence.calls_that_count)
+    failed = sum(call.error is not None for call in evidence.calls_that_count)
+    left_out = len(skipped(evidence.cells, evidence.calls, evidence.resumes))
     parts = [
         f"{made} of {evidence.meta.steps_planned} planned calls recorded" if made < evidence.meta.steps_planned else "",
         f"{failed} failed" if failed else "",
@@ -265,7 +301,7 @@ UNRELIABLE: tuple[Rule, ...] = (
     not_cold,
     client_late,
 )
-NOTES: tuple[Rule, ...] = (documented_changes, no_repository, smoke, gaps)
+NOTES: tuple[Rule, ...] = (documented_changes, no_repository, smoke, taken_up_again, gaps)
 
 
 def _apply(rules: Iterable[Rule], evidence: Evidence) -> tuple[str, ...]:
@@ -277,15 +313,32 @@ def _worst(found: Verdict, end: EndRecord | None) -> Verdict:
     return max(found, end.verdict if end is not None else found, key=order.index)
 
 
-def _drift(evidence: Evidence) -> tuple[float, Literal["warn", "invalid"] | None]:
-    """The drift of the clocks over the run, and what it means at the run's length."""
-    if evidence.end is None or evidence.end.clock_drift is None:
-        return 0.0, None
-    drift = evidence.end.clock_drift
-    wall_s = _seconds_between(evidence.meta.started_at_utc, evidence.end.finished_at_utc)
-    # The drift is relative to the monotonic clock, the only one of the two that nobody sets.
-    mono_s = math.inf if wall_s is None or drift <= -1 else wall_s / (1 + drift)
-    return drift, clockcheck.classify(drift, mono_s)
+def _drifts(evidence: Evidence) -> Iterator[tuple[float, Literal["warn", "invalid"] | None]]:
+    """The drift of the clocks over each part of the run that has an end, and what it means at that part's length."""
+    for end in evidence.ends:
+        drift = end.clock_drift
+        if drift is None:
+            continue
+        wall_s = _seconds_between(_begin_of(end, evidence), end.finished_at_utc)
+        # The drift is relative to the monotonic clock, the only one of the two that nobody sets.
+        mono_s = math.inf if wall_s is None or drift <= -1 else wall_s / (1 + drift)
+        yield drift, clockcheck.classify(drift, mono_s)
+
+
+def _begin_of(end: EndRecord, evidence: Evidence) -> str:
+    """When the part of the run began that has this end: a resumed run reads its clocks anew."""
+    before = [resume for resume in evidence.resumes if end is evidence.end or resume.seq < end.seq]
+    return before[-1].resumed_at_utc if before else evidence.meta.started_at_utc
+
+
+def _gap(gap_s: float | None) -> str:
+    """A gap in the largest unit that it fills twice."""
+    if gap_s is None:
+        return "a gap of unknown length"
+    for unit, seconds in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if gap_s >= 2 * seconds:
+            return f"a gap of {gap_s / seconds:.1f} {unit}"
+    return f"a gap of {gap_s:.0f} s"
 
 
 def _seconds_between(start: str, end: str) -> float | None:

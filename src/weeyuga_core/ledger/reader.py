@@ -13,7 +13,7 @@ from weeyuga_core.errors import NothingToDo, UsageError
 from weeyuga_core.interfaces import Line
 from weeyuga_core.ledger.lines import RawLine, TornTail, damaged, scan
 from weeyuga_core.ledger.structure import Unfit, to_record
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, ResumeRecord
 
 __all__ = ["Ledger", "Line", "TornTail", "iter_lines", "read"]
 
@@ -28,6 +28,7 @@ class Ledger:
     cells: tuple[CellRecord, ...]
     calls: tuple[CallRecord, ...]
     end: EndRecord | None
+    """The end of the run as it stands now: one that a resume record follows is among `earlier_ends`."""
     torn: TornTail | None
     unknown: int
     """Lines whose `type` this version does not know; they are counted and passed over."""
@@ -37,14 +38,23 @@ class Ledger:
     """Length of the complete lines."""
     last_seq: int
     digest_ok: bool | None
-    """Whether the bytes before the end record are the ones its digest was taken of; None where there is no digest."""
+    """Whether the bytes before each end record are the ones its digest was taken of; None where there is no digest."""
     gaps: tuple[str, ...] = ()
     """Where `seq` jumps, as `line 5: seq 4 is followed by 6`: lines were taken out."""
+    resumes: tuple[ResumeRecord, ...] = ()
+    """Where the run was taken up again."""
+    earlier_ends: tuple[EndRecord, ...] = ()
+    """Ends of an interrupted run that was taken up again."""
 
     @property
     def complete(self) -> bool:
-        """Whether the run ended by itself."""
+        """Whether the run ended by itself, interrupted or not."""
         return self.end is not None
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run died or was interrupted, so that it can be taken up again."""
+        return self.end is None or self.end.interrupted
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -108,6 +118,8 @@ class _Reading:
         self._cells: list[CellRecord] = []
         self._calls: list[CallRecord] = []
         self._end: EndRecord | None = None
+        self._earlier_ends: list[EndRecord] = []
+        self._resumes: list[ResumeRecord] = []
         self._gaps: list[str] = []
         self._digest = hashlib.sha256()
         self._unknown = self._lines = self._size_bytes = 0
@@ -116,13 +128,17 @@ class _Reading:
 
     def take(self, line: RawLine) -> None:
         """Add one line. Raises LedgerDamaged."""
-        if self._end is not None:
+        if self._end is not None and not self._goes_on(line):
             raise damaged(self._path, line.line_no, "comes after the end record")
         self._check_seq(line)
         self._sort_in(line)
         self._digest.update(line.raw)
         self._lines += 1
         self._size_bytes += len(line.raw)
+
+    def _goes_on(self, line: RawLine) -> bool:
+        """Whether the line takes an interrupted run up again."""
+        return self._end is not None and self._end.interrupted and line.data.get("type") == ResumeRecord.TYPE
 
     def _check_seq(self, line: RawLine) -> None:
         seq = _seq(line.data, self._lines)
@@ -151,12 +167,19 @@ class _Reading:
                 self._calls.append(record)
             case EndRecord():
                 self._end = record
-                self._digest_ok = self._matches(record)
+                self._check_digest(record)
+            case ResumeRecord():
+                self._resumes.append(record)
+                if self._end is not None:
+                    self._earlier_ends.append(self._end)
+                    self._end = None
             case None:
                 self._unknown += 1
 
-    def _matches(self, end: EndRecord) -> bool | None:
-        return None if end.ledger_sha256 is None else end.ledger_sha256 == self._digest.hexdigest()
+    def _check_digest(self, end: EndRecord) -> None:
+        """Hold the lines so far against the digest; one that does not match spoils the ledger for good."""
+        if end.ledger_sha256 is not None:
+            self._digest_ok = self._digest_ok is not False and end.ledger_sha256 == self._digest.hexdigest()
 
     def ledger(self, torn: TornTail | None) -> Ledger:
         """Everything read. Raises NothingToDo when that is nothing."""
@@ -178,4 +201,6 @@ class _Reading:
             last_seq=self._last_seq,
             digest_ok=self._digest_ok,
             gaps=tuple(self._gaps),
+            resumes=tuple(self._resumes),
+            earlier_ends=tuple(self._earlier_ends),
         )

@@ -10,9 +10,11 @@ from typing import Any, get_args, get_origin
 
 from cattrs import ClassValidationError, Converter
 
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record, ResumeRecord
 
-RECORDS: Mapping[str, type[Record]] = {kind.TYPE: kind for kind in (MetaRecord, CellRecord, CallRecord, EndRecord)}
+RECORDS: Mapping[str, type[Record]] = {
+    kind.TYPE: kind for kind in (MetaRecord, CellRecord, CallRecord, EndRecord, ResumeRecord)
+}
 """`type` of a line -> its class."""
 
 IF_SET = ("env_route", "env_llamacpp_url")

@@ -22,7 +22,7 @@ from weeyuga_core.interfaces import Line
 from weeyuga_core.ledger import reader
 from weeyuga_core.ledger.osio import OS_IO, LedgerIO, os_words, write_all
 from weeyuga_core.ledger.structure import Unfit, to_record
-from weeyuga_core.model.records import EndRecord, MetaRecord, Record, to_line
+from weeyuga_core.model.records import EndRecord, MetaRecord, Record, ResumeRecord, to_line
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -40,16 +40,20 @@ class _State:
     next_seq: int
     digest: _Hash
     ended: bool = False
+    interrupted: bool = False
+    """Whether the end record is that of an interrupted run, which may be taken up again."""
 
     def after(self, line: Line) -> _State:
         digest = self.digest.copy()
         digest.update(line.raw)
+        ended = line.record["type"] == EndRecord.TYPE
         return _State(
             size=line.offset + len(line.raw),
             record_count=self.record_count + 1,
             next_seq=line.seq + 1,
             digest=digest,
-            ended=line.record["type"] == EndRecord.TYPE,
+            ended=ended,
+            interrupted=ended and line.record["interrupted"],
         )
 
 
@@ -82,22 +86,29 @@ class LedgerWriter:
 
     @classmethod
     def reopen(cls, path: Path, *, io: LedgerIO = OS_IO) -> LedgerWriter:
-        """Go on with a ledger whose run died. Call `recover` first.
+        """Go on with a ledger whose run died or was interrupted. Call `recover` first.
 
-        Raises LedgerDamaged for a torn tail or other damage and for a ledger that has its end record, LedgerError
-        when the file cannot be opened for writing.
+        Raises LedgerDamaged for a torn tail or other damage and for a ledger whose run is over, LedgerError when the
+        file cannot be opened for writing.
         """
         ledger = reader.read(path)
         if ledger.torn is not None:
             raise LedgerDamaged(f"{path}:{ledger.torn.line_no}: the last line is torn", hint="recover the ledger first")
-        if ledger.complete:
+        if not ledger.resumable:
             raise LedgerDamaged(f"{path}: the ledger has its end record; nothing may follow it")
         try:
             digest = sha256(path.read_bytes())
             fd = io.open(path, _APPEND)
         except OSError as error:
             raise LedgerError(f"{path}: the ledger cannot be opened for writing: {os_words(error)}") from error
-        state = _State(size=ledger.size_bytes, record_count=ledger.lines, next_seq=ledger.last_seq + 1, digest=digest)
+        state = _State(
+            size=ledger.size_bytes,
+            record_count=ledger.lines,
+            next_seq=ledger.last_seq + 1,
+            digest=digest,
+            ended=ledger.complete,
+            interrupted=ledger.complete,
+        )
         return cls(path, fd, state, io)
 
     @property
@@ -164,7 +175,7 @@ class LedgerWriter:
 
     def _may_follow(self, record: Record, state: _State) -> None:
         """Refuse a record in the wrong place."""
-        if state.ended:
+        if state.ended and not (state.interrupted and isinstance(record, ResumeRecord)):
             raise LedgerError(f"{self._path}: nothing may follow the end record, and a {record.TYPE} record would")
         if isinstance(record, MetaRecord) is not (state.record_count == 0):
             raise LedgerError(

@@ -2,7 +2,8 @@
 
 History of the shape (`HARNESS_VERSION`):
 
-1. first shape: the specification's fields first, in its order, then ours.
+1. first shape: the specification's fields first, in its order, then ours. A run that is taken up again adds `resume`
+   lines. They change no field of another record and no figure, so the version stays: it is part of every fingerprint.
 
 Conventions. `_ns` fields are integer durations counted from the stamp just before the first send of the call
 (never clock values); the `_ms` field of the same stem is that figure in whole milliseconds, rounded half-even.
@@ -203,7 +204,11 @@ class CallRecord:
 
 @frozen(kw_only=True)
 class EndRecord:
-    """The last line of a run that ended by itself, even when interrupted."""
+    """The last line of a run that ended by itself, even when interrupted.
+
+    `calls`, `errors` and `skipped` count over the whole ledger: calls of attempts that were repeated are among them,
+    `skipped` lines of cells that a resumed run asked again are not.
+    """
 
     TYPE: ClassVar[str] = "end"
 
@@ -226,7 +231,36 @@ class EndRecord:
     """Relative difference of the monotonic and the wall clock over the run."""
 
 
-Record: TypeAlias = MetaRecord | CellRecord | CallRecord | EndRecord
+@frozen(kw_only=True)
+class ResumeRecord:
+    """The run was taken up again: what followed is the work of another process. Stands behind any line but the first.
+
+    The only record that may follow an end record, and only that of an interrupted run.
+    """
+
+    TYPE: ClassVar[str] = "resume"
+
+    benchmark_run_id: str
+    resumed_at_utc: str
+    load_avg: tuple[float, float, float]
+    gap_s: float | None
+    """From the last time that the ledger knows of, by the wall clock; below 0 where that was set back meanwhile."""
+    flags: tuple[str, ...]
+    """Gate flags given by the operator this time."""
+    warnings: tuple[str, ...]
+    """Reasons, known now, why the run is unreliable (forced gates among them)."""
+    git_dirty: bool | None
+    git_dirty_files: tuple[str, ...]
+    steps_left: int
+    """Planned calls that are made after this line: units that were not complete, whole."""
+    torn: str | None
+    """Name of the file beside the ledger where a torn last line went, or null."""
+    calibration: Mapping[str, Any] | None
+    """The newest calibration of this host, as in the meta record."""
+    seq: int = 0
+
+
+Record: TypeAlias = MetaRecord | CellRecord | CallRecord | EndRecord | ResumeRecord
 
 
 def to_json(record: Record) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from weeyuga_core.analysis.baseline import Baseline, CellBaseline, Cold, Mean, M
 from weeyuga_core.analysis.stats import CERTIFIED_N
 from weeyuga_core.analysis.verdict import Judgement
 from weeyuga_core.ledger import reader
-from weeyuga_core.model.records import CellRecord, MetaRecord
+from weeyuga_core.model.records import CellRecord, MetaRecord, ResumeRecord
 from weeyuga_core.report import load, routing
 from weeyuga_core.report.text import (
     NONE,
@@ -167,6 +167,7 @@ def _run(baseline: Baseline, judgement: Judgement) -> Lines:
         *([f"gate flags: {escape(' '.join(meta.flags))}"] if meta.flags else []),
         *([f"route: {escape(meta.env_route)}"] if meta.env_route else []),
         _measurement_error(meta),
+        *(_resumed(resume, meta) for resume in baseline.resumes),
     ]
 
 
@@ -197,12 +198,25 @@ def _prompts(meta: MetaRecord) -> str:
     return "; ".join(shown) or NONE
 
 
-def _measurement_error(meta: MetaRecord) -> str:
+def _measurement_error(record: MetaRecord | ResumeRecord) -> str:
     """What the harness is known to add on this host; a calibration's `summary` is a sentence about it."""
-    if meta.calibration is None:
+    if record.calibration is None:
         return "measurement error: not calibrated on this host"
-    summary = meta.calibration.get("summary")
-    return f"measurement error on this host: {word(summary) if isinstance(summary, str) else pairs(meta.calibration)}"
+    summary = record.calibration.get("summary")
+    return f"measurement error on this host: {word(summary) if isinstance(summary, str) else pairs(record.calibration)}"
+
+
+def _resumed(resume: ResumeRecord, meta: MetaRecord) -> str:
+    """When a run was taken up again, and what was different then."""
+    parts = [
+        f"resumed: {escape(resume.resumed_at_utc)} with {resume.steps_left} calls left",
+        f"load average {_load(resume.load_avg)}",
+        *(["a broken-off last line was set aside"] if resume.torn else []),
+        *([f"gate flags: {escape(' '.join(resume.flags))}"] if resume.flags else []),
+        *([f"uncommitted changes: {escape(', '.join(resume.git_dirty_files))}"] if resume.git_dirty else []),
+        *([_measurement_error(resume)] if resume.calibration != meta.calibration else []),
+    ]
+    return "; ".join(parts)
 
 
 def _summary(baseline: Baseline) -> Lines:
