@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weeyuga_core.enquiry import HEALTH_S, Enquiry, NoAnswer
 from weeyuga_core.hookspecs import Provided, hookimpl
 from weeyuga_core.interfaces import (
     Answer,
@@ -32,6 +33,7 @@ from weeyuga_core.interfaces import (
     Target,
     Usage,
 )
+from weeyuga_core.loose_json import excerpt, message_of, parsed, text
 from weeyuga_core.measure.wire import ndjson_lines
 from weeyuga_core.model.plan import Cell
 
@@ -55,7 +57,7 @@ class EchoAdapter:
 
     def __init__(self, target: Target, http: httpx.AsyncClient) -> None:
         self.target = target
-        self.http = http
+        self.server = Enquiry(target.base_url, http, target.token)
 
     def launch(self, cell: Cell, port: int) -> LaunchSpec:
         """How the core starts a server of ours, for a cell with `launch:`."""
@@ -65,17 +67,15 @@ class EchoAdapter:
 
     async def health(self) -> Health:
         """Whether the server answers."""
-        import httpx
-
         try:
-            await self._info()
-        except httpx.HTTPError as error:
-            return Health("down", str(error) or type(error).__name__)
-        return Health("ready")
+            answer = await self.server.ask("/", within_s=HEALTH_S)
+        except NoAnswer as error:
+            return Health("down", str(error))
+        return Health("ready") if answer.status == 200 else Health("down", f"HTTP status {answer.status}")
 
     async def engine_version(self) -> str | None:
         """The server's word."""
-        return str((await self._info())["version"])
+        return text((await self.server.told("/")).get("version")) or None
 
     async def model_digest(self) -> str | None:
         """The server cannot tell; for a launched cell the core reads the file."""
@@ -97,11 +97,10 @@ class EchoAdapter:
         if reply.status is None:
             return  # no answer came; the core knows why
         if reply.status != 200:
-            ns = reply.reads[-1].ns if reply.reads else 0
-            yield StreamError(ns, f"http_{reply.status}", reply.body[:80].decode("utf-8", "replace"))
+            yield StreamError(reply.last_ns, f"http_{reply.status}", message_of(reply.body))
             return
         for line in ndjson_lines(reply.reads):
-            match _parsed(line.text):
+            match parsed(line.text):
                 case {"word": str(word)} if word:
                     yield Answer(line.ns, word)
                 case {"end": str(reason), "prompt_tokens": int(asked), "completion_tokens": int(said)}:
@@ -109,21 +108,11 @@ class EchoAdapter:
                     yield Finish(line.ns, reason)
                     yield Done(line.ns)
                 case _:
-                    yield StreamError(line.ns, "bad_stream", f"not a line of an echo: {line.text[:80]}")
+                    yield StreamError(line.ns, "bad_stream", f"not a line of an echo: {excerpt(line.text)}")
 
     def prove_cold(self, claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
         """An echo's answer tells nothing about its past."""
         return ColdProof(None, "an echo does not say")
-
-    async def _info(self) -> Any:
-        return (await self.http.get(f"{self.target.base_url}/", timeout=1.0)).raise_for_status().json()
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 # --- the engine ------------------------------------------------------------------------------------------------------

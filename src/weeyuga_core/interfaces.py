@@ -84,6 +84,11 @@ class Reply:
         """All body bytes."""
         return b"".join(read.data for read in self.reads)
 
+    @property
+    def last_ns(self) -> int:
+        """The stamp of the last read; 0 where no body came."""
+        return self.reads[-1].ns if self.reads else 0
+
 
 # --- what an adapter makes of the bytes ----------------------------------------------------------------------
 # `ns` is the stamp of the read that brought the newline of the event's data line.
@@ -199,7 +204,10 @@ class Health:
 
 @frozen
 class ColdClaim:
-    """What was done to make the next call cold. `kind` is an open word: `process_start`, `process_warm`, ..."""
+    """What was done to make the next call cold. `kind` is an open word: `process_start`, `process_warm`, ...
+
+    `detail` stands in the call's record, behind the words of the proof.
+    """
 
     kind: str
     detail: str = ""
@@ -339,6 +347,8 @@ class SinkTarget:
     target: str | None
     ledger_path: str
     side_dir: str
+    resumed: bool = False
+    """Whether an earlier process began this run: what the target holds of it already is no stranger's."""
 
 
 @runtime_checkable
@@ -347,16 +357,20 @@ class ResultSink(Protocol):
 
     Called outside measured windows and under a deadline. An exception is reported, marks the sink as behind,
     and changes nothing about the run: the ledger is the queue.
+
+    A run that is taken up again (`target.resumed`) builds its sinks anew and delivers the ledger from its first line,
+    in pieces, before the first call: whatever an earlier process missed, the copy becomes whole. A sink that cannot be
+    given a line twice keeps what it knows by `seq` or `offset`, which never change.
     """
 
     def __init__(self, target: SinkTarget) -> None: ...
 
     async def open(self, meta: MetaRecord) -> None:
-        """Called once, when the first line is durable."""
+        """Called once, when the first line is durable; in a resumed run, when that is taken up again."""
         ...
 
     async def deliver(self, lines: Sequence[Line]) -> None:
-        """Durable lines, in order, each exactly once per run unless an earlier deliver raised."""
+        """Durable lines, in order, each exactly once per sink object unless an earlier deliver raised."""
         ...
 
     async def close(self, end: EndRecord | None) -> None:

@@ -25,7 +25,7 @@ from weeyuga_core.interfaces import (
 from weeyuga_core.testing.contract import EngineAdapterContract
 from weeyuga_core.testing.fakes import fake_reply, fake_target
 from weeyuga_llamacpp.adapter import LlamaCppAdapter
-from weeyuga_llamacpp.stream import events_of, message_of
+from weeyuga_llamacpp.stream import events_of
 
 DATA = Path(__file__).parent / "data"
 STREAMS = ("answer", "answer-cached", "length", "reasoning", "reasoning-only")
@@ -243,18 +243,3 @@ def test_numbers_that_no_ledger_can_hold_are_unknown():
     (timings,) = read(body)
     assert (timings.predicted_ns, timings.prompt_ns, timings.predicted_n, timings.prompt_n) == (None,) * 4
     json.dumps(dict(timings.raw), allow_nan=False)
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b'{"error": {"message": "no such model"}}', "no such model"),
-        (b'{"error": "no such model"}', "no such model"),
-        (b'{"detail": "no such model"}', "no such model"),
-        (b"no such model\n", "no such model"),
-        (b'{"error": {"message": 5}}', '{"error": {"message": 5}}'),
-        (b"", ""),
-    ],
-)
-def test_a_refusal_speaks_in_the_engines_words(body, words):
-    assert message_of(body) == words

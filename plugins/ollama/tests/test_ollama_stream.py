@@ -254,7 +254,10 @@ def test_an_error_event_is_told():
 
 def test_what_is_no_event_stream_is_told_with_its_beginning():
     error = one(openai(b'{"choices": []}'), StreamError)
-    assert (error.kind, error.message) == ("bad_stream", "expected an event stream, got '{\"choices\": []}'")
+    assert (error.kind, error.message) == (
+        "bad_stream",
+        "expected an event stream, got no content type: '{\"choices\": []}'",
+    )
 
 
 # --- refusals, on both ------------------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ from weeyuga_core.interfaces import (
     ToolCall,
     Usage,
 )
+from weeyuga_core.loose_json import count, items, mapping, message_of, number, parsed, text, words_of
 from weeyuga_core.measure.wire import ndjson_lines, sse_events
 
 _HEALTH_S = 1.0
 _NS_PER_MS = 1_000_000
-_ABSURD = 1e18
 _PATHS = {"openai_sse": "/v1/chat/completions", "ndjson": "/api/chat"}
 _DELTAS: dict[str, Callable[[int, str], StreamEvent]] = {
     "reasoning_content": Reasoning,
@@ -91,20 +91,20 @@ class GoldenAdapter:
         else:
             lines = [(event.ns, event.data) for event in sse_events(reply.reads)]
         if not lines and reply.ending == "eof" and reply.body.strip():
-            yield StreamError(reply.reads[-1].ns, "bad_stream", f"not a stream: {reply.body[:80]!r}")
+            yield StreamError(reply.last_ns, "bad_stream", f"not a stream: {reply.body[:80]!r}")
         named = None
-        for ns, text in lines:
-            if text == "[DONE]":
+        for ns, line in lines:
+            if line == "[DONE]":
                 yield Done(ns)
                 continue
-            chunk = _parsed(text)
-            if chunk is None:
-                yield StreamError(ns, "bad_stream", f"not a JSON object: {text[:80]!r}")
+            chunk = parsed(line)
+            if not isinstance(chunk, Mapping):
+                yield StreamError(ns, "bad_stream", f"not a JSON object: {line[:80]!r}")
             elif "error" in chunk:
-                yield StreamError(ns, "engine_error", _words(chunk) or "an error without words")
+                yield StreamError(ns, "engine_error", words_of(chunk) or "an error without words")
             else:
-                name = chunk.get("id")
-                if name != named and isinstance(name, str):
+                name = text(chunk.get("id"))
+                if name and name != named:
                     named = name
                     yield Identity(ns=ns, response_id=name)
                 yield from _parts(ns, chunk) or (Role(ns),)
@@ -125,19 +125,18 @@ class GoldenAdapter:
 def _refusal(reply: Reply) -> Iterator[StreamEvent]:
     """An answer that is no stream."""
     if reply.status is not None:
-        parsed = _parsed(reply.body.decode("utf-8", "replace"))
-        ns = reply.reads[-1].ns if reply.reads else 0
-        yield StreamError(ns, f"http_{reply.status}", _words(parsed) or f"HTTP status {reply.status}")
+        words = message_of(reply.body) or f"HTTP status {reply.status}"
+        yield StreamError(reply.last_ns, f"http_{reply.status}", words)
 
 
 def _parts(ns: int, chunk: Mapping[str, Any]) -> list[StreamEvent]:
     """What a chunk carries besides its id."""
-    choice = _first(chunk.get("choices"))
-    message = _object(choice.get("delta")) or _object(chunk.get("message"))
+    choice = mapping(next(iter(items(chunk.get("choices"))), None))
+    message = mapping(choice.get("delta")) or mapping(chunk.get("message"))
     found: list[StreamEvent] = [
-        _DELTAS[name](ns, text if isinstance(text, str) else json.dumps(text))
-        for name, text in message.items()
-        if text and name in _DELTAS
+        _DELTAS[name](ns, said if isinstance(said, str) else json.dumps(said))
+        for name, said in message.items()
+        if said and name in _DELTAS
     ]
     finish = choice.get("finish_reason", chunk.get("done_reason"))
     if isinstance(finish, str):
@@ -153,23 +152,23 @@ def _parts(ns: int, chunk: Mapping[str, Any]) -> list[StreamEvent]:
 
 def _usage(ns: int, chunk: Mapping[str, Any]) -> Usage | None:
     """Token counts, in either shape."""
-    if usage := _object(chunk.get("usage")):
+    if usage := mapping(chunk.get("usage")):
         return Usage(
             ns=ns,
-            prompt_tokens=_count(usage, "prompt_tokens"),
-            completion_tokens=_count(usage, "completion_tokens"),
-            cached_prompt_tokens=_count(_object(usage.get("prompt_tokens_details")), "cached_tokens"),
+            prompt_tokens=count(usage, "prompt_tokens"),
+            completion_tokens=count(usage, "completion_tokens"),
+            cached_prompt_tokens=count(mapping(usage.get("prompt_tokens_details")), "cached_tokens"),
         )
     if "eval_count" in chunk:
         return Usage(
-            ns=ns, prompt_tokens=_count(chunk, "prompt_eval_count"), completion_tokens=_count(chunk, "eval_count")
+            ns=ns, prompt_tokens=count(chunk, "prompt_eval_count"), completion_tokens=count(chunk, "eval_count")
         )
     return None
 
 
 def _timings(ns: int, chunk: Mapping[str, Any]) -> EngineTimings | None:
     """The engine's clock, in either shape; it counts n - 1 intervals in both."""
-    if told := _object(chunk.get("timings")):
+    if told := mapping(chunk.get("timings")):
         return _made_timings(ns, told, "prompt_ms", "predicted_ms", "predicted_n", _NS_PER_MS)
     if "eval_duration" in chunk or "prompt_eval_duration" in chunk:
         told = {name: chunk[name] for name in ("prompt_eval_duration", "eval_duration", "eval_count") if name in chunk}
@@ -179,16 +178,16 @@ def _timings(ns: int, chunk: Mapping[str, Any]) -> EngineTimings | None:
 
 def _made_timings(ns: int, told: Mapping[str, Any], prompt: str, predicted: str, n: str, unit: int) -> EngineTimings:
     """Timings from those keys, durations in `unit` ns."""
-    tokens = _count(told, n)
+    tokens = count(told, n)
     intervals = None if tokens is None else max(0, tokens - 1)
     predicted_ns = _duration(told, predicted, unit)
-    rate = _number(told, "predicted_per_second")
+    rate = number(told, "predicted_per_second")
     if rate is None and intervals and predicted_ns:
         rate = intervals / (predicted_ns / 1e9)
     return EngineTimings(
         ns=ns,
         prompt_ns=_duration(told, prompt, unit),
-        prompt_n=_count(told, "prompt_n"),
+        prompt_n=count(told, "prompt_n"),
         predicted_ns=predicted_ns,
         predicted_n=tokens,
         predicted_intervals=intervals,
@@ -197,47 +196,7 @@ def _made_timings(ns: int, told: Mapping[str, Any], prompt: str, predicted: str,
     )
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
-    """The JSON object in that text, or None."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _words(answer: Mapping[str, Any] | None) -> str | None:
-    """The message of an error object."""
-    error = (answer or {}).get("error")
-    message = error.get("message") if isinstance(error, dict) else error
-    return message if isinstance(message, str) else None
-
-
-def _first(value: Any) -> Mapping[str, Any]:
-    """The first object of a list, or an empty one."""
-    return _object(value[0]) if isinstance(value, list) and value else {}
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def _count(values: Mapping[str, Any], name: str) -> int | None:
-    """A whole number of zero or more."""
-    value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _number(values: Mapping[str, Any], name: str) -> float | None:
-    """A number of a size that means something; NaN and the infinities do not."""
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _ABSURD:
-        return None
-    return float(value)
-
-
 def _duration(values: Mapping[str, Any], name: str, unit: int) -> int | None:
     """A duration in ns."""
-    value = _number(values, name)
+    value = number(values, name)
     return None if value is None else round(value * unit)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from weeyuga_core.enquiry import Enquiry, NoAnswer
 from weeyuga_core.errors import UsageError
 from weeyuga_core.interfaces import (
     Call,
@@ -42,7 +43,7 @@ class BrainRoutedAdapter:
     """
 
     def __init__(self, target: Target, http: httpx.AsyncClient) -> None:
-        self._http = http
+        self._brain = Enquiry(target.base_url, http, target.token)
         self._base = httpx.URL(target.base_url)
         self._route = target.cell.route or os.environ.get(ROUTE_ENV)
         self._authorization = {"authorization": f"Bearer {target.token}"} if target.token else {}
@@ -111,16 +112,12 @@ class BrainRoutedAdapter:
 
     async def _brain_health(self) -> Health:
         """Whether anything but a gateway without a service answers at the router's own URL."""
-        headers = {HEADER_TEST: "true", **self._authorization}
         try:
-            async with asyncio.timeout(HEALTH_S):
-                answer = await self._http.head(self._base, headers=headers)
-        except (TimeoutError, httpx.TimeoutException):
-            return Health("down", f"the router: no answer within {HEALTH_S:g} s")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Health("down", f"the router: {str(error) or type(error).__name__}")
-        if answer.status_code in GATEWAY_DOWN:
-            return Health("down", f"the router: HTTP status {answer.status_code}")
+            answer = await self._brain.ask("", method="HEAD", headers={HEADER_TEST: "true"}, within_s=HEALTH_S)
+        except NoAnswer as error:
+            return Health("down", f"the router: {error}")
+        if answer.status in GATEWAY_DOWN:
+            return Health("down", f"the router: HTTP status {answer.status}")
         return Health("ready")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from weeyuga_core.enquiry import HEALTH_S, NoAnswer
 from weeyuga_core.errors import ConfigError, PluginError
 from weeyuga_core.interfaces import (
     Call,
@@ -27,7 +28,7 @@ from weeyuga_core.interfaces import (
 )
 from weeyuga_core.model.plan import Cell, Launch
 from weeyuga_llamacpp import cold, server
-from weeyuga_llamacpp.enquiry import HEALTH_S, Enquiry, NoAnswer, facts_of, name_of
+from weeyuga_llamacpp.enquiry import LlamaServer, facts_of, name_of
 from weeyuga_llamacpp.stream import events_of
 
 EMBEDDED = "xllamacpp"
@@ -55,18 +56,18 @@ class LlamaCppAdapter:
     def __init__(self, target: Target, http: httpx.AsyncClient) -> None:
         self._target = target
         self._cell = target.cell
-        self._enquiry = Enquiry(target.base_url, http, target.token)
+        self._server = LlamaServer(target.base_url, http, target.token)
         _refuse_options(self._cell)
 
     async def health(self) -> Health:
         """Answer within 1 s."""
-        return await self._enquiry.health()
+        return await self._server.health()
 
     async def engine_version(self) -> str | None:
         """The version of the wheel for its server, whose build says nothing; else `b<number>-<commit>`."""
         if self._cell.launch and self._cell.launch.server == EMBEDDED:
             return _embedded_version()
-        build = (await self._enquiry.properties()).get("build_info")
+        build = (await self._server.properties()).get("build_info")
         return build if isinstance(build, str) else None
 
     async def model_digest(self) -> str | None:
@@ -75,13 +76,13 @@ class LlamaCppAdapter:
 
     async def facts(self) -> Mapping[str, Any]:
         """What the server says of itself and of its model."""
-        properties, models = await asyncio.gather(self._enquiry.properties(), self._enquiry.models())
+        properties, models = await asyncio.gather(self._server.properties(), self._server.models())
         ours = [model for model in models if model.get("id") == self._cell.model_name]
         return facts_of(properties, next(iter(ours or models), {}))
 
     async def make_cold(self) -> ColdClaim:
         """Unload by a router, find the server asleep, or admit `process_warm`."""
-        return await cold.make_cold(self._enquiry, self._cell.model_name)
+        return await cold.make_cold(self._server, self._cell.model_name)
 
     def prove_cold(self, claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
         """After a load no prompt token can come from a cache."""
@@ -128,7 +129,7 @@ class LlamaCppAdapter:
     @classmethod
     async def discover(cls, http: httpx.AsyncClient, urls: Sequence[str]) -> Sequence[Found]:
         """Ask the given URLs, else the default ports of this host."""
-        found = await asyncio.gather(*(_look(Enquiry(url.rstrip("/"), http)) for url in urls or DEFAULT_URLS))
+        found = await asyncio.gather(*(_look(LlamaServer(url.rstrip("/"), http)) for url in urls or DEFAULT_URLS))
         return [one for one in found if one]
 
 
@@ -152,23 +153,23 @@ def _flags(launch: Launch, name: str, port: int) -> Iterator[str]:
     yield from launch.args
 
 
-async def _look(enquiry: Enquiry) -> Found | None:
+async def _look(one: LlamaServer) -> Found | None:
     """The llama-server at this URL, if there is one."""
     try:
-        answer = await enquiry.ask("/props", within_s=HEALTH_S)
+        answer = await one.ask("/props", within_s=HEALTH_S)
     except NoAnswer:
         return None
     build = answer.body.get("build_info")
-    if not build and not answer.server.startswith("llama.cpp"):
+    if not build and not answer.headers.get("server", "").startswith("llama.cpp"):
         return None
     if answer.status != 200:
         note = f"/props answered {answer.status}: {answer.words}"
-        return Found(engine="llamacpp", url=enquiry.base_url, version=None, models=(), note=note)
+        return Found(engine="llamacpp", url=one.base_url, version=None, models=(), note=note)
     return Found(
         engine="llamacpp",
-        url=enquiry.base_url,
+        url=one.base_url,
         version=build if isinstance(build, str) else None,
-        models=tuple(filter(None, map(name_of, await enquiry.models()))),
+        models=tuple(filter(None, map(name_of, await one.models()))),
         note="a router: it loads models as they are asked for" if answer.body.get("role") == "router" else "",
     )
 

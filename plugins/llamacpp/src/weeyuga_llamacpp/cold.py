@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from weeyuga_core.enquiry import NoAnswer
 from weeyuga_core.interfaces import ColdClaim, ColdProof, StreamEvent, Usage
-from weeyuga_llamacpp.enquiry import Enquiry, NoAnswer
+from weeyuga_core.loose_json import items, mapping, text
+from weeyuga_llamacpp.enquiry import LlamaServer
 
 ROUTER_RELOAD = "router_reload"
 IDLE_SLEEP = "idle_sleep"
@@ -21,11 +23,11 @@ UNLOAD_S = 30.0
 POLL_S = 0.05
 
 
-async def make_cold(enquiry: Enquiry, model: str) -> ColdClaim:
+async def make_cold(server: LlamaServer, model: str) -> ColdClaim:
     """Unload the model where the server can; else say that nothing was done."""
-    properties = await enquiry.properties()
+    properties = await server.properties()
     if properties.get("role") == "router":
-        return await _unload(enquiry, model)
+        return await _unload(server, model)
     if properties.get("is_sleeping") is True:
         return ColdClaim(IDLE_SLEEP, "the server had unloaded its model in an idle time")
     return ColdClaim(PROCESS_WARM, "this server offers no way to unload its model")
@@ -42,12 +44,12 @@ def proof(claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
     return ColdProof(cached == 0, f"{cached} of {told[-1].prompt_tokens} prompt tokens were cached")
 
 
-async def _unload(enquiry: Enquiry, model: str) -> ColdClaim:
+async def _unload(server: LlamaServer, model: str) -> ColdClaim:
     """Have a router stop the process of this model, and wait until it says so."""
     try:
-        answer = await enquiry.ask("/models/unload", json={"model": model})
+        answer = await server.ask("/models/unload", json={"model": model})
         deadline = time.monotonic() + UNLOAD_S
-        while (state := await _state(enquiry, model)) != "unloaded":
+        while (state := await _state(server, model)) != "unloaded":
             if state is None or time.monotonic() > deadline:
                 return ColdClaim(PROCESS_WARM, f"the router did not unload {model}: {answer.words or state}")
             await asyncio.sleep(POLL_S)
@@ -56,11 +58,9 @@ async def _unload(enquiry: Enquiry, model: str) -> ColdClaim:
     return ColdClaim(ROUTER_RELOAD, "the router had stopped the model's process")
 
 
-async def _state(enquiry: Enquiry, model: str) -> str | None:
+async def _state(server: LlamaServer, model: str) -> str | None:
     """What the router says of the model; None where it does not know it."""
-    listed = (await enquiry.ask("/models")).body.get("data")
-    for entry in listed if isinstance(listed, list) else []:
-        if isinstance(entry, dict) and entry.get("id") == model:
-            status = entry.get("status")
-            return str(status.get("value")) if isinstance(status, dict) else None
+    for entry in map(mapping, items((await server.ask("/models")).body.get("data"))):
+        if entry.get("id") == model:
+            return text(mapping(entry.get("status")).get("value")) or None
     return None

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-import httpx
-from attrs import field, frozen
+from attrs import frozen
 
+from weeyuga_core.enquiry import HEALTH_S, Enquiry, NoAnswer
 from weeyuga_core.interfaces import Health
-from weeyuga_llamacpp.stream import message_of
-
-HEALTH_S = 1.0
-ANSWER_S = 10.0
+from weeyuga_core.loose_json import items, mapping
 
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty")
 """Server defaults, which hold where a cell's options say nothing."""
@@ -23,46 +19,9 @@ META = {"n_params": "n_params", "size": "tensor_bytes", "n_ctx_train": "n_ctx_tr
 """What the model list says of the model -> the name of the fact."""
 
 
-class NoAnswer(Exception):
-    """The server could not be asked; the message says why."""
-
-
 @frozen
-class Answered:
-    """What came back: the status, the JSON object (empty where none came), and who says it."""
-
-    status: int
-    body: Mapping[str, Any]
-    server: str
-    """The `Server` header."""
-    words: str
-    """The engine's own words of refusal."""
-
-
-@frozen
-class Enquiry:
+class LlamaServer(Enquiry):
     """A llama-server, asked through an ordinary client."""
-
-    base_url: str
-    http: httpx.AsyncClient
-    token: str | None = field(default=None, repr=False)
-
-    async def ask(self, path: str, *, within_s: float = ANSWER_S, json: Any = None) -> Answered:
-        """GET, or POST where there is `json`. Raises NoAnswer."""
-        method = "GET" if json is None else "POST"
-        # The engine closes kept connections as it likes, which a reused one would show as a failure.
-        headers = {"connection": "close"} | ({"authorization": f"Bearer {self.token}"} if self.token else {})
-        try:
-            async with asyncio.timeout(within_s):
-                answer = await self.http.request(
-                    method, self.base_url + path, headers=headers, json=json, timeout=within_s
-                )
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise NoAnswer(f"no answer within {within_s:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswer(str(error) or type(error).__name__) from error
-        words = "" if answer.status_code == 200 else message_of(answer.content)
-        return Answered(answer.status_code, _object_in(answer), answer.headers.get("server", ""), words)
 
     async def health(self) -> Health:
         """Whether it can be measured now, said within a second."""
@@ -78,20 +37,11 @@ class Enquiry:
 
     async def properties(self) -> Mapping[str, Any]:
         """Its /props, empty where it gives none."""
-        return await self._told("/props")
+        return await self.told("/props")
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The entries of its model list, empty where it gives none."""
-        listed = (await self._told("/v1/models")).get("data")
-        return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-
-    async def _told(self, path: str) -> Mapping[str, Any]:
-        try:
-            answer = await self.ask(path)
-        except NoAnswer:
-            # What a server cannot tell is unknown; that it is down is for `health` to say.
-            return {}
-        return answer.body if answer.status == 200 else {}
+        return [entry for entry in items((await self.told("/v1/models")).get("data")) if isinstance(entry, Mapping)]
 
 
 def facts_of(properties: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,8 +49,8 @@ def facts_of(properties: Mapping[str, Any], model: Mapping[str, Any]) -> dict[st
 
     The core looks for `context` and `template_sha256` and makes them part of the cell's fingerprint.
     """
-    settings = _object(properties.get("default_generation_settings"))
-    params, meta = _object(settings.get("params")), _object(model.get("meta"))
+    settings = mapping(properties.get("default_generation_settings"))
+    params, meta = mapping(settings.get("params")), mapping(model.get("meta"))
     template, path = properties.get("chat_template"), properties.get("model_path")
     found = {
         "build_info": properties.get("build_info"),
@@ -129,14 +79,3 @@ def name_of(model: Mapping[str, Any]) -> str:
 def _rounded(value: Any) -> Any:
     """Single-precision numbers come with the digits of their error."""
     return round(value, 6) if isinstance(value, float) else value
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _object_in(answer: httpx.Response) -> Mapping[str, Any]:
-    try:
-        return _object(answer.json())
-    except (ValueError, RecursionError):
-        return {}

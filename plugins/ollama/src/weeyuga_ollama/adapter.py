@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from weeyuga_core.enquiry import HEALTH_S, NoAnswer
 from weeyuga_core.errors import ConfigError
 from weeyuga_core.interfaces import (
     Call,
@@ -19,11 +20,11 @@ from weeyuga_core.interfaces import (
     StreamEvent,
     Target,
 )
+from weeyuga_core.loose_json import items, text
 from weeyuga_ollama import cold
-from weeyuga_ollama.enquiry import HEALTH_S, Enquiry, NoAnswer, Occupants, facts_of, name_of, named, refuse_unknown
+from weeyuga_ollama.enquiry import Occupants, OllamaServer, facts_of, name_of, named, refuse_unknown
 from weeyuga_ollama.options import settings_of
 from weeyuga_ollama.stream import native_events, openai_events
-from weeyuga_ollama.values import items, text
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 
@@ -34,7 +35,7 @@ class OllamaAdapter:
     def __init__(self, target: Target, http: httpx.AsyncClient) -> None:
         self._target = target
         self._cell = target.cell
-        self._enquiry = Enquiry(target.base_url, http, target.token)
+        self._server = OllamaServer(target.base_url, http, target.token)
         self._settings = settings_of(self._cell)
         if self._cell.prompt_cache == "disabled":
             raise ConfigError(
@@ -44,15 +45,15 @@ class OllamaAdapter:
 
     async def health(self) -> Health:
         """Answer within 1 s."""
-        return await self._enquiry.health()
+        return await self._server.health()
 
     async def engine_version(self) -> str | None:
         """The version, None from a program that was built without one."""
-        return await self._enquiry.version()
+        return await self._server.version()
 
     async def model_digest(self) -> str | None:
         """The digest of the model's manifest: it changes with template and parameters, too."""
-        digest = text(named(await self._enquiry.models(), self._cell.model_name).get("digest"))
+        digest = text(named(await self._server.models(), self._cell.model_name).get("digest"))
         return f"sha256:{digest.removeprefix('sha256:')}" if digest else None
 
     async def facts(self) -> Mapping[str, Any]:
@@ -62,22 +63,20 @@ class OllamaAdapter:
         """
         model = self._cell.model_name
         try:
-            loaded = await self._enquiry.ask(
-                "/api/chat", json=self._request([]), within_s=self._target.timeouts.total_s
-            )
+            loaded = await self._server.ask("/api/chat", json=self._request([]), within_s=self._target.timeouts.total_s)
             refuse_unknown(model, loaded)
-            occupants = await self._enquiry.occupants(model)
+            occupants = await self._server.occupants(model)
         except NoAnswer:
             # The calls themselves will tell what is wrong.
             occupants = Occupants((), ())
         resident = next(iter(occupants.mine), {})
         return facts_of(
-            await self._enquiry.shown(model), resident, occupants.beside, self._settings.runner.get("num_ctx")
+            await self._server.shown(model), resident, occupants.beside, self._settings.runner.get("num_ctx")
         )
 
     async def make_cold(self) -> ColdClaim:
         """Unload the model, and the others where the cell says so. Raises LaunchError for an unknown model."""
-        return await cold.make_cold(self._enquiry, self._request([]), unload_others=self._settings.unload_others)
+        return await cold.make_cold(self._server, self._request([]), unload_others=self._settings.unload_others)
 
     def prove_cold(self, claim: ColdClaim, events: Sequence[StreamEvent]) -> ColdProof:
         """A load takes its time, which the answer of the native route tells."""
@@ -111,7 +110,7 @@ class OllamaAdapter:
     @classmethod
     async def discover(cls, http: httpx.AsyncClient, urls: Sequence[str]) -> Sequence[Found]:
         """Ask the given URLs, else the default port of this host."""
-        found = await asyncio.gather(*(_look(Enquiry(url.rstrip("/"), http)) for url in urls or [DEFAULT_URL]))
+        found = await asyncio.gather(*(_look(OllamaServer(url.rstrip("/"), http)) for url in urls or [DEFAULT_URL]))
         return [one for one in found if one]
 
     def _request(self, messages: Sequence[Mapping[str, str]], max_tokens: int | None = None) -> dict[str, Any]:
@@ -130,17 +129,17 @@ class OllamaAdapter:
         }
 
 
-async def _look(enquiry: Enquiry) -> Found | None:
+async def _look(one: OllamaServer) -> Found | None:
     """The Ollama at this URL, if there is one."""
-    if (await enquiry.health()).state != "ready":
+    if (await one.health()).state != "ready":
         return None
-    models = await enquiry.models(within_s=HEALTH_S)
+    models = await one.models(within_s=HEALTH_S)
     here = [model for model in models if not _cannot_be_measured(model)]
     thinking = [name_of(model) for model in here if "thinking" in items(model.get("capabilities"))]
     return Found(
         engine="ollama",
-        url=enquiry.base_url,
-        version=await enquiry.version(within_s=HEALTH_S),
+        url=one.base_url,
+        version=await one.version(within_s=HEALTH_S),
         models=tuple(map(name_of, here)),
         note=f"thinking unless `think: false` is in its options: {', '.join(thinking)}" if thinking else "",
     )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
-from attrs import field, frozen
+from attrs import frozen
 
+from weeyuga_core.enquiry import ANSWER_S, HEALTH_S, Answered, Enquiry, NoAnswer
 from weeyuga_core.errors import LaunchError
 from weeyuga_core.interfaces import Health
-from weeyuga_ollama.values import count, how_to_get, items, mapping, message_of, text
+from weeyuga_core.loose_json import count, items, mapping, text
 
-HEALTH_S = 1.0
-ANSWER_S = 10.0
 NO_VERSION = "0.0.0"
 """What a program says that was built without its version."""
 FOREIGN_NAME = (
@@ -24,19 +21,6 @@ FOREIGN_NAME = (
     "localhost, or start it with OLLAMA_HOST=0.0.0.0"
 )
 _WEIGHTS = re.compile(r"^FROM\s.*sha256-([0-9a-f]{64})\s*$", re.MULTILINE)
-
-
-class NoAnswer(Exception):
-    """The server could not be asked; the message says why."""
-
-
-@frozen
-class Answered:
-    """What came back: the status, the JSON object (empty where none came), and words of refusal."""
-
-    status: int
-    body: Mapping[str, Any]
-    words: str
 
 
 @frozen
@@ -51,29 +35,8 @@ class Occupants:
 
 
 @frozen
-class Enquiry:
+class OllamaServer(Enquiry):
     """An Ollama, asked through an ordinary client."""
-
-    base_url: str
-    http: httpx.AsyncClient
-    token: str | None = field(default=None, repr=False)
-
-    async def ask(self, path: str, *, within_s: float = ANSWER_S, json: Any = None) -> Answered:
-        """GET, or POST where there is `json`. Raises NoAnswer."""
-        method = "GET" if json is None else "POST"
-        # A connection of its own: one that was kept may have been closed meanwhile, which would look like a failure.
-        headers = {"connection": "close"} | ({"authorization": f"Bearer {self.token}"} if self.token else {})
-        try:
-            async with asyncio.timeout(within_s):
-                answer = await self.http.request(
-                    method, self.base_url + path, headers=headers, json=json, timeout=within_s
-                )
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise NoAnswer(f"no answer within {within_s:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswer(str(error) or type(error).__name__) from error
-        words = "" if answer.status_code == 200 else message_of(answer.content)
-        return Answered(answer.status_code, _object_in(answer), words)
 
     async def health(self) -> Health:
         """Whether it can be measured now, said within a second. A model that loads is no matter of health here."""
@@ -89,12 +52,12 @@ class Enquiry:
 
     async def version(self, *, within_s: float = ANSWER_S) -> str | None:
         """Its version; None where it has none to tell."""
-        told = text((await self._told("/api/version", within_s)).get("version"))
+        told = text((await self.told("/api/version", within_s=within_s)).get("version"))
         return told if told and told != NO_VERSION else None
 
     async def models(self, *, within_s: float = ANSWER_S) -> Sequence[Mapping[str, Any]]:
         """The models that it holds, empty where it does not tell."""
-        return _models(await self._told("/api/tags", within_s))
+        return _models(await self.told("/api/tags", within_s=within_s))
 
     async def resident(self) -> Sequence[Mapping[str, Any]]:
         """The models in its memory. Raises NoAnswer."""
@@ -114,25 +77,18 @@ class Enquiry:
 
     async def shown(self, model: str) -> Mapping[str, Any]:
         """What it says of a model, empty where it does not tell."""
-        try:
-            answer = await self.ask("/api/show", json={"model": model})
-        except NoAnswer:
-            return {}
-        return answer.body if answer.status == 200 else {}
-
-    async def _told(self, path: str, within_s: float) -> Mapping[str, Any]:
-        try:
-            answer = await self.ask(path, within_s=within_s)
-        except NoAnswer:
-            # What a server cannot tell is unknown; that it is down is for `health` to say.
-            return {}
-        return answer.body if answer.status == 200 else {}
+        return await self.told("/api/show", json={"model": model})
 
 
 def refuse_unknown(model: str, answer: Answered) -> None:
     """Raise LaunchError, with what to type, where Ollama says that it has not got the model."""
     if answer.status == 404 and "model" in answer.words:
         raise LaunchError(f"{answer.words}{how_to_get(model)}")
+
+
+def how_to_get(model: str) -> str:
+    """The end of a sentence that says that a model is not there."""
+    return f"; to get it, type: ollama pull {model}"
 
 
 def full_name(name: str) -> str:
@@ -194,10 +150,3 @@ def _models(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _sha256(said: str) -> str:
     return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _object_in(answer: httpx.Response) -> Mapping[str, Any]:
-    try:
-        return mapping(answer.json())
-    except (ValueError, RecursionError):
-        return {}

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 from attrs import frozen
 
 from weeyuga_core.errors import ConfigError
+from weeyuga_core.loose_json import LARGEST
 from weeyuga_core.model.plan import Cell
-from weeyuga_ollama.values import LARGEST
 
 Api = Literal["native", "openai"]
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from weeyuga_core.chat_stream import chat_events
 from weeyuga_core.interfaces import (
     Answer,
     Done,
     EngineTimings,
     Finish,
-    Identity,
     Reasoning,
     Reply,
     Role,
@@ -20,9 +20,9 @@ from weeyuga_core.interfaces import (
     ToolCall,
     Usage,
 )
-from weeyuga_core.measure.wire import ndjson_lines, sse_events
-from weeyuga_ollama.enquiry import FOREIGN_NAME
-from weeyuga_ollama.values import count, excerpt, how_to_get, items, mapping, message_of, parsed, text, words_of
+from weeyuga_core.loose_json import count, excerpt, items, mapping, message_of, parsed, text, words_of
+from weeyuga_core.measure.wire import ndjson_lines
+from weeyuga_ollama.enquiry import FOREIGN_NAME, how_to_get
 
 TIMINGS = (
     "total_duration",
@@ -54,10 +54,8 @@ def openai_events(reply: Reply, model: str) -> Iterator[StreamEvent]:
     """The events of a reply of `/v1/chat/completions`: server-sent events."""
     if refused := refusal(reply, model):
         yield refused
-    elif stranger := _first_strange_line(reply):
-        yield StreamError(_last_ns(reply), "bad_stream", f"expected an event stream, got {excerpt(stranger)}")
     elif reply.status is not None:
-        yield from _sse(reply)
+        yield from chat_events(reply, _chunk)
 
 
 def refusal(reply: Reply, model: str) -> StreamError | None:
@@ -72,7 +70,7 @@ def refusal(reply: Reply, model: str) -> StreamError | None:
         advice = "; take `think` or `reasoning_effort` out of the cell's options"
     elif reply.status == 403 and not words:
         words = FOREIGN_NAME
-    return StreamError(_last_ns(reply), f"http_{reply.status}", f"{words or 'no message came with it'}{advice}")
+    return StreamError(reply.last_ns, f"http_{reply.status}", f"{words or 'no message came with it'}{advice}")
 
 
 def _native(ns: int, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
@@ -115,22 +113,6 @@ def _timings(ns: int, chunk: Mapping[str, Any]) -> EngineTimings:
     )
 
 
-def _sse(reply: Reply) -> Iterator[StreamEvent]:
-    identified = False
-    for event in sse_events(reply.reads):
-        if event.data == "[DONE]":
-            yield Done(event.ns)
-            continue
-        chunk = parsed(event.data)
-        if not isinstance(chunk, Mapping):
-            yield StreamError(event.ns, "bad_stream", f"expected a JSON object, got {excerpt(event.data)}")
-            continue
-        if not identified and (response_id := text(chunk.get("id"))):
-            identified = True
-            yield Identity(ns=event.ns, response_id=response_id)
-        yield from list(_chunk(event.ns, chunk)) or [Role(event.ns)]
-
-
 def _chunk(ns: int, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
     """What one chunk carries, in either generation: the finish word comes with the last text, or after it."""
     if chunk.get("error") is not None:
@@ -169,18 +151,3 @@ def _failure(ns: int, chunk: Mapping[str, Any]) -> StreamError:
 def _cut_off(reply: Reply, last_line: str) -> bool:
     """Whether the body ends inside a JSON object: a stream that broke off is none of another kind."""
     return last_line.startswith("{") and not reply.body.endswith(b"\n")
-
-
-def _first_strange_line(reply: Reply) -> str:
-    """The first line, should it be none of an event stream. A line that was cut off may still become one."""
-    for line in reply.body.removeprefix(b"\xef\xbb\xbf").splitlines():
-        if line and not line.startswith(b":"):
-            name = line.partition(b":")[0]
-            fields = (b"data", b"event", b"id", b"retry")
-            fits = any(name == field or (name == line and field.startswith(name)) for field in fields)
-            return "" if fits else line.decode("utf-8", "replace")
-    return ""
-
-
-def _last_ns(reply: Reply) -> int:
-    return reply.reads[-1].ns if reply.reads else 0
