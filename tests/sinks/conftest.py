@@ -15,6 +15,18 @@ from weeyuga_core.model.records import EndRecord, MetaRecord
 GOLDEN = Path(__file__).parents[1] / "golden" / "ledger_v1.jsonl"
 
 
+RESUMED = GOLDEN.with_name("ledger_v1_resumed.jsonl")
+
+
+@pytest.fixture
+def resumed_path(tmp_path: Path) -> Path:
+    """The ledger of a run that was interrupted and taken up again, in a folder of its own."""
+    path = tmp_path / "resumed" / "run.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(RESUMED.read_bytes())
+    return path
+
+
 @pytest.fixture
 def ledger_path(tmp_path: Path) -> Path:
     """A ledger in a folder of its own, where sinks may write beside it."""

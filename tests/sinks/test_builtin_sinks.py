@@ -11,7 +11,7 @@ import pytest
 from weeyuga_core import plugins
 from weeyuga_core.errors import ExitCode, UsageError
 from weeyuga_core.interfaces import Line, ResultSink, SinkTarget
-from weeyuga_core.ledger.reader import Ledger
+from weeyuga_core.ledger.reader import Ledger, iter_lines, read
 from weeyuga_core.report.markdown import render_ledger
 from weeyuga_core.sinks.delivery import Delivery
 from weeyuga_core.sinks.jsonl import JsonlSink
@@ -19,6 +19,11 @@ from weeyuga_core.sinks.markdown import MarkdownSink
 
 MakeTarget = Callable[[str | None], SinkTarget]
 SINKS = [JsonlSink, MarkdownSink]
+
+
+@pytest.fixture
+def resumed_lines(resumed_path: Path) -> list[Line]:
+    return list(iter_lines(resumed_path))
 
 
 def feed(sink: ResultSink, ledger: Ledger, lines: Sequence[Line]) -> None:
@@ -98,6 +103,81 @@ def test_markdown_of_a_run_that_died(target: MakeTarget, ledger_path: Path, ledg
     asyncio.run(MarkdownSink(target(None)).close(None))
     page = ledger_path.with_suffix(".md").read_text()
     assert "unreliable" in page
+
+
+# --- a run that was taken up again -----------------------------------------------------------------------------------
+
+
+def again(ledger_path: Path, given: str | None) -> SinkTarget:
+    """What a sink is told in the second part of a run."""
+    return SinkTarget(
+        target=given, ledger_path=str(ledger_path), side_dir=str(ledger_path.with_suffix(".d")), resumed=True
+    )
+
+
+def test_jsonl_makes_a_copy_whole_whatever_of_it_is_there(
+    tmp_path: Path, resumed_path: Path, resumed_lines: list[Line]
+) -> None:
+    whole = resumed_path.read_bytes()
+    for size in {0, 1, len(whole) // 2, len(whole) - 1, len(whole), *(line.offset for line in resumed_lines)}:
+        copy = tmp_path / f"copy-{size}.jsonl"
+        copy.write_bytes(whole[:size])
+        feed(JsonlSink(again(resumed_path, str(copy))), read(resumed_path), resumed_lines)
+        assert copy.read_bytes() == whole
+    feed(JsonlSink(again(resumed_path, str(tmp_path / "new.jsonl"))), read(resumed_path), resumed_lines)
+    assert (tmp_path / "new.jsonl").read_bytes() == whole
+
+
+def test_jsonl_gives_stdout_the_whole_ledger_again(
+    resumed_path: Path, resumed_lines: list[Line], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    feed(JsonlSink(again(resumed_path, "-")), read(resumed_path), resumed_lines)
+    assert capfdbinary.readouterr().out == resumed_path.read_bytes()
+
+
+@pytest.mark.parametrize("there", [b"precious", b"", b"longer"])
+@pytest.mark.parametrize("make", SINKS)
+def test_only_what_the_same_run_wrote_gives_way(
+    tmp_path: Path, ledger_path: Path, resumed_path: Path, make: type, there: bytes
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_bytes(
+        {b"longer": resumed_path.read_bytes() + b"more", b"": b"# Baseline\n- run: 4e2a\n"}.get(there, there)
+    )
+    before = taken.read_bytes()
+    with pytest.raises(UsageError, match="taken is there already; it is never overwritten"):
+        make(again(resumed_path, str(taken)))
+    assert taken.read_bytes() == before
+
+
+def test_a_stranger_that_came_after_the_check_is_left_alone(
+    tmp_path: Path, resumed_path: Path, resumed_lines: list[Line]
+) -> None:
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(resumed_path.read_bytes()[:100])
+    sink = JsonlSink(again(resumed_path, str(copy)))
+    copy.write_text("precious")
+    with pytest.raises(UsageError, match="never overwritten"):
+        feed(sink, read(resumed_path), resumed_lines)
+    assert copy.read_text() == "precious"
+
+
+def test_a_page_of_the_same_run_gives_way_to_the_later_one(
+    tmp_path: Path, resumed_path: Path, resumed_lines: list[Line]
+) -> None:
+    (at,) = [number for number, line in enumerate(resumed_lines) if line.record["type"] == "resume"]
+    whole = resumed_path.read_bytes()
+    for target in (None, str(tmp_path / "page.md")):
+        page = Path(target) if target else resumed_path.with_suffix(".md")
+        resumed_path.write_bytes(b"".join(line.raw for line in resumed_lines[:at]))
+        first = SinkTarget(target=target, ledger_path=str(resumed_path), side_dir="")
+        asyncio.run(MarkdownSink(first).close(None))
+        assert "interrupted" in page.read_text()
+        made = MarkdownSink(again(resumed_path, target))
+        resumed_path.write_bytes(whole)
+        feed(made, read(resumed_path), resumed_lines)
+        assert page.read_text() == render_ledger(resumed_path)
+        assert "note: resumed once, after a gap of 31.0 min" in page.read_text()
 
 
 @pytest.mark.parametrize("make", SINKS)

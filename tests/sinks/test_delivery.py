@@ -10,6 +10,7 @@ import pytest
 from weeyuga_core.errors import UsageError
 from weeyuga_core.interfaces import Line
 from weeyuga_core.ledger.reader import Ledger
+from weeyuga_core.sinks import delivery as delivery_module
 from weeyuga_core.sinks.delivery import Delivery
 
 PATIENT_S = 60.0
@@ -132,6 +133,76 @@ def test_a_cancelled_run_leaves_no_hole_in_any_sink(spy: Any, ledger: Ledger, li
     assert delivery.problems() == ()
     for sink in sinks.values():
         assert sink.seen == ["open", "0 1", "2"]
+
+
+def test_a_run_that_is_taken_up_again_hands_over_its_ledger_in_pieces(
+    spy: Any, ledger: Ledger, lines: list[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sinks = {"a": spy(), "b": spy()}
+    monkeypatch.setattr(delivery_module, "PIECE_LINES", 3)
+    monkeypatch.setattr(delivery_module, "PIECE_BYTES", len(lines[7].raw) + len(lines[6].raw) - 1)
+
+    async def scenario() -> Delivery:
+        delivery = Delivery(sinks, deadline_s=PATIENT_S)
+        await delivery.begin(ledger.meta, iter(lines[:9]))
+        await delivery.deliver(lines[9:])
+        await delivery.close(ledger.end)
+        return delivery
+
+    assert asyncio.run(scenario()).problems() == ()
+    for sink in sinks.values():
+        first, *pieces, last, closed = sink.seen
+        assert (first, last, closed) == ("open", "9", "close")
+        assert " ".join(pieces) == "0 1 2 3 4 5 6 7 8"
+        assert len(pieces) > 3
+        assert all(len(piece.split()) <= 3 for piece in pieces)
+
+
+def test_a_sink_that_cannot_be_opened_again_is_told_and_the_others_go_on(
+    spy: Any, ledger: Ledger, lines: list[Line]
+) -> None:
+    bad, good = spy(fails={"open": OSError("no route")}), spy()
+    delivery = Delivery({"bad": bad, "good": good}, deadline_s=PATIENT_S)
+    asyncio.run(delivery.begin(ledger.meta, lines))
+    assert (bad.seen, good.seen) == (["open"], ["open", "0 1 2 3 4 5 6 7 8 9"])
+    assert "it was given 0 lines of the ledger: OSError: no route" in delivery.problems()[0]
+
+
+def test_a_cancelled_beginning_is_finished_first(
+    spy: Any, ledger: Ledger, lines: list[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "PIECE_LINES", 4)
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(spy):  # type: ignore[misc]  # the class comes from a fixture
+        async def deliver(self, lines: Sequence[Line]) -> None:
+            entered.set()
+            await go_on.wait()
+            await super().deliver(lines)
+
+    sink = Slow()
+
+    async def scenario() -> None:
+        beginning = asyncio.create_task(Delivery({"a": sink}, deadline_s=PATIENT_S).begin(ledger.meta, lines))
+        await entered.wait()
+        beginning.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
+
+    asyncio.run(scenario())
+    assert sink.seen == ["open", "0 1 2 3", "4 5 6 7", "8 9"]
+
+
+def test_a_ledger_that_cannot_be_read_again_is_no_fault_of_a_sink(spy: Any, ledger: Ledger, lines: list[Line]) -> None:
+    def broken() -> Any:
+        yield lines[0]
+        raise UsageError("gone")
+
+    delivery = Delivery({"a": spy()}, deadline_s=PATIENT_S)
+    with pytest.raises(UsageError, match="gone"):
+        asyncio.run(delivery.begin(ledger.meta, broken()))
+    assert delivery.problems() == ()
 
 
 def test_deliveries_from_several_tasks_keep_their_order(spy: Any, ledger: Ledger, lines: list[Line]) -> None:

@@ -136,6 +136,11 @@ def render(baseline: Baseline, judgement: Judgement) -> str:
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
+def names_run(page: bytes, run_id: str) -> bool:
+    """Whether these bytes are a page of `render` about that run."""
+    return f"- {_run_line(run_id)}\n".encode() in page
+
+
 # --- the run --------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +160,7 @@ def _run(baseline: Baseline, judgement: Judgement) -> Lines:
     meta, end = baseline.meta, baseline.end
     load_end = None if end is None else end.load_avg_end
     return [
-        f"run: {escape(meta.benchmark_run_id)}",
+        _run_line(meta.benchmark_run_id),
         f"verdict: **{judgement.verdict}**",
         *(f"note: {escape(note)}" for note in judgement.notes),
         f"started: {escape(meta.started_at_utc)}, finished: {NONE if end is None else escape(end.finished_at_utc)}",
@@ -169,6 +174,10 @@ def _run(baseline: Baseline, judgement: Judgement) -> Lines:
         _measurement_error(meta),
         *(_resumed(resume, meta) for resume in baseline.resumes),
     ]
+
+
+def _run_line(run_id: str) -> str:
+    return f"run: {escape(run_id)}"
 
 
 def _machine(meta: MetaRecord) -> str:

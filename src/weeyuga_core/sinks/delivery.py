@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from attrs import define
 
 from weeyuga_core.errors import BenchError
 from weeyuga_core.interfaces import Line, ResultSink
 from weeyuga_core.model.records import EndRecord, MetaRecord
+
+PIECE_LINES = 200
+PIECE_BYTES = 1 << 20
+"""What one delivery of an earlier part of the ledger holds at most: a long ledger must not outlast the deadline."""
 
 
 @define
@@ -40,35 +45,51 @@ class Delivery:
 
     async def open(self, meta: MetaRecord) -> None:
         """Open every sink."""
-        await self._each(lambda sink: sink.open(meta), 0)
+        await self._to_its_end(self._round(lambda sink: sink.open(meta), 0))
+
+    async def begin(self, meta: MetaRecord, lines: Iterable[Line]) -> None:
+        """Open every sink and hand it the lines that the ledger holds by now, piece by piece.
+
+        Raises what reading `lines` raises.
+        """
+        await self._to_its_end(self._begin(meta, lines))
 
     async def deliver(self, lines: Sequence[Line]) -> None:
         """Hand durable lines to every sink that is not behind."""
-        await self._each(lambda sink: sink.deliver(lines), len(lines))
+        await self._to_its_end(self._hand_over(lines))
 
     async def close(self, end: EndRecord | None) -> None:
         """Close every sink, also those that are behind: they may hold files or connections."""
-        await self._each(lambda sink: sink.close(end), 0, also_behind=True)
+        await self._to_its_end(self._round(lambda sink: sink.close(end), 0, also_behind=True))
 
     def problems(self) -> tuple[str, ...]:
         """For each sink that is behind, how far it got and why it stopped."""
         return tuple(feed.problem for feed in self._feeds if feed.behind is not None)
 
-    async def _each(
-        self, call: Callable[[ResultSink], Awaitable[None]], lines: int, *, also_behind: bool = False
-    ) -> None:
-        """Make the call on each sink in turn; a cancellation is passed on once they are through.
+    async def _to_its_end(self, feeding: Coroutine[Any, Any, None]) -> None:
+        """Feed the sinks; a cancellation is passed on once they are through.
 
         Otherwise Ctrl-C would leave a hole in the sinks that had not been reached yet.
         """
-        round_ = asyncio.create_task(self._round(call, lines, also_behind=also_behind))
+        task = asyncio.create_task(feeding)
         try:
-            await asyncio.shield(round_)
+            await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait({round_})
+            await asyncio.wait({task})
+            _look_away(task)
             raise
 
-    async def _round(self, call: Callable[[ResultSink], Awaitable[None]], lines: int, *, also_behind: bool) -> None:
+    async def _begin(self, meta: MetaRecord, lines: Iterable[Line]) -> None:
+        await self._round(lambda sink: sink.open(meta), 0)
+        for piece in _pieces(lines):
+            await self._hand_over(piece)
+
+    async def _hand_over(self, lines: Sequence[Line]) -> None:
+        await self._round(lambda sink: sink.deliver(lines), len(lines))
+
+    async def _round(
+        self, call: Callable[[ResultSink], Awaitable[None]], lines: int, *, also_behind: bool = False
+    ) -> None:
         async with self._turn:
             for feed in self._feeds:
                 if feed.behind is not None and not also_behind:
@@ -95,6 +116,20 @@ class Delivery:
             return "it cancelled itself"
         error = task.exception()
         return None if error is None else _words(error)
+
+
+def _pieces(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """The lines in lists of bounded length and size."""
+    piece: list[Line] = []
+    size = 0
+    for line in lines:
+        if piece and (len(piece) == PIECE_LINES or size + len(line.raw) > PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line.raw)
+    if piece:
+        yield piece
 
 
 def _words(error: BaseException) -> str:

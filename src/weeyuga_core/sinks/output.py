@@ -4,35 +4,51 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from weeyuga_core.errors import UsageError
 
 STDOUT = "-"
 
+Ours: TypeAlias = Callable[[bytes], bool]
+"""Content of a file that is there -> whether an earlier part of the same run wrote it."""
+
+
+def nobodys(content: bytes) -> bool:
+    """What is there is never ours: the run has no earlier part."""
+    return False
+
 
 class Output:
-    """A new file, or stdout for `-`. `option` is how the operator asked for it, for messages."""
+    """A new file, or stdout for `-`. `option` is how the operator asked for it, for messages.
 
-    def __init__(self, target: str, *, option: str) -> None:
+    A file that is there is left alone, unless it is `ours`: then it is written anew, from the ledger that it came from.
+    """
+
+    def __init__(self, target: str, *, option: str, ours: Ours = nobodys) -> None:
         """Refuse a target that cannot be written, before anything is measured. Raises UsageError."""
         self._path = None if target == STDOUT else Path(target)
         self._option = option
+        self._ours = ours
         self._file: BinaryIO | None = None
         if self._path is None:
             return
         if self._path.exists():
-            raise self._refusal("is there already; it is never overwritten")
-        if not self._path.parent.is_dir():
+            self._check_ours(self._path)
+        elif not self._path.parent.is_dir():
             raise self._refusal(f"has no folder to lie in: there is no {self._path.parent}")
 
     def open(self) -> None:
-        """Create the file. Raises UsageError, also when it has appeared since."""
+        """Create the file. Raises UsageError, also when a stranger's has appeared since."""
         if self._path is None:
             return
+        anew = self._path.exists()
+        if anew:
+            self._check_ours(self._path)
         try:
-            self._file = self._path.open("xb")
+            self._file = self._path.open("wb") if anew else self._path.open("xb")
         except FileExistsError as error:
             raise self._refusal("is there already; it is never overwritten") from error
         except OSError as error:
@@ -53,6 +69,15 @@ class Output:
             with file:
                 file.flush()
                 os.fsync(file.fileno())
+
+    def _check_ours(self, path: Path) -> None:
+        """Raise UsageError where a file is there that this run did not write."""
+        try:
+            ours = path.is_file() and self._ours(path.read_bytes())
+        except OSError as error:
+            raise self._refusal(f"is there already and cannot be read: {error.strerror}") from error
+        if not ours:
+            raise self._refusal("is there already; it is never overwritten")
 
     def _stdout(self) -> BinaryIO:
         sys.stdout.flush()  # what the command printed before comes before

@@ -205,3 +205,14 @@ def test_trace_and_span_are_w3c_ids_that_differ_by_call() -> None:
     seen = {tags.trace_ids(RUN, seq) for seq in range(100)}
     assert len(seen) == 100
     assert all((len(trace), len(span)) == (32, 16) and int(trace, 16) and int(span, 16) for trace, span in seen)
+
+
+def test_a_resume_line_is_dated_by_itself_and_carries_its_figures() -> None:
+    lines = list(iter_lines(GOLDEN.with_name("ledger_v1_resumed.jsonl")))
+    (number,) = [line.seq for line in lines if line.record["type"] == "resume"]
+    body = json.loads(documents_of(lines)[number].document)
+    assert body["@timestamp"] == lines[number].record["resumed_at_utc"]
+    assert body["event"]["dataset"] == "weeyuga.benchmark.resume"
+    figures = {"gap_s": 1860.5, "steps_left": 9, "git_dirty": True}
+    assert figures.items() <= body["weeyuga"]["bench"].items()
+    assert "notes.txt" not in json.dumps(body)

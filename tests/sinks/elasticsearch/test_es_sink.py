@@ -12,7 +12,8 @@ import pytest
 from weeyuga_core import plugins
 from weeyuga_core.errors import UsageError
 from weeyuga_core.interfaces import Line, ResultSink, SinkTarget
-from weeyuga_core.ledger.reader import Ledger, read
+from weeyuga_core.ledger.reader import Ledger, iter_lines, read
+from weeyuga_core.sinks import delivery as delivery_module
 from weeyuga_core.sinks.delivery import Delivery
 from weeyuga_core.sinks.elasticsearch import sink as module
 from weeyuga_core.sinks.elasticsearch.settings import Settings
@@ -127,6 +128,78 @@ def test_the_second_part_of_a_run_is_left_to_a_replay(ledger_path: Path, lines: 
 
     assert "earlier lines come first" in asyncio.run(scenario())
     assert store.bulks == []
+
+
+# --- a run that was taken up again -----------------------------------------------------------------------------------
+
+
+def parts_of(path: Path) -> tuple[list[Line], list[Line]]:
+    """The lines of a resumed run up to its resume line, and those behind it."""
+    lines = list(iter_lines(path))
+    (at,) = [number for number, line in enumerate(lines) if line.record["type"] == "resume"]
+    return lines[: at + 1], lines[at + 1 :]
+
+
+async def first_part(path: Path, lines: list[Line], sent: int) -> None:
+    """The part before the resume line, of which the store got the first `sent` lines."""
+    path.write_bytes(b"".join(line.raw for line in lines))
+    sink = sink_of(path)
+    await sink.open(read(path).meta)
+    await sink.deliver(lines[:sent])
+    await sink.close(None)
+
+
+async def second_part(path: Path, lines: list[Line], rest: list[Line]) -> tuple[str, ...]:
+    path.write_bytes(b"".join(line.raw for line in lines))
+    target = SinkTarget(target=None, ledger_path=str(path), side_dir=str(path.with_suffix(".d")), resumed=True)
+    delivery = Delivery({"es": ElasticsearchSink(target)}, deadline_s=60.0)
+    await delivery.begin(read(path).meta, iter_lines(path))
+    with path.open("ab") as file:
+        file.write(b"".join(line.raw for line in rest))
+    for line in rest:
+        await delivery.deliver([line])
+    await delivery.close(None)
+    return delivery.problems()
+
+
+@pytest.mark.parametrize("sent", [0, 1, 4, 8])
+def test_the_store_gets_what_it_lacks_of_the_first_part_and_nothing_twice(
+    resumed_path: Path, store: Any, sent: int
+) -> None:
+    lines, rest = parts_of(resumed_path)
+
+    async def scenario() -> tuple[str, ...]:
+        await first_part(resumed_path, lines[:-1], sent)
+        return await second_part(resumed_path, lines, rest)
+
+    assert asyncio.run(scenario()) == ()
+    assert store.created == len(store.documents) == len(lines) + len(rest)
+    sent_ids = [id_ for ids in store.bulks for id_ in ids]
+    assert len(sent_ids) == len(set(sent_ids)), "what is acknowledged is not sent again"
+    kinds = [document["weeyuga"]["bench"]["record"] for document in store.documents.values()]
+    assert kinds.count("resume") == 1
+
+
+def test_a_long_first_part_is_sent_as_it_comes_and_before_the_first_call(
+    resumed_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_ITEMS", 4)
+    monkeypatch.setattr(module, "CATCH_UP_ITEMS", 3)
+    monkeypatch.setattr(delivery_module, "PIECE_LINES", 2)
+    lines, rest = parts_of(resumed_path)
+    assert asyncio.run(second_part(resumed_path, lines, rest[:2])) == ()
+    assert [len(ids) for ids in store.bulks] == [4, 4, 1, 2]
+
+
+def test_a_store_that_is_down_costs_a_resumed_run_one_attempt_at_its_beginning(
+    fake: ModuleType, resumed_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CATCH_UP_ITEMS", 1)
+    monkeypatch.setattr(delivery_module, "PIECE_LINES", 1)
+    store.script = [fake.status(403)]
+    lines, rest = parts_of(resumed_path)
+    assert asyncio.run(second_part(resumed_path, lines, rest)) == ()
+    assert [len(ids) for ids in store.bulks] == [1, len(lines) + len(rest)]
 
 
 def test_a_dead_letter_is_settled_and_no_problem_of_the_runs(ledger_path: Path, lines: list[Line], store: Any) -> None:

@@ -16,7 +16,7 @@ import attrs
 from weeyuga_core.errors import UsageError
 from weeyuga_core.interfaces import Line
 from weeyuga_core.model import tags
-from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record
+from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record, ResumeRecord
 from weeyuga_core.sinks.elasticsearch.bulk import Item
 
 DATASET = "weeyuga.benchmark"
@@ -48,7 +48,7 @@ def _typed(kind: type[Record]) -> Iterator[tuple[str, str]]:
 
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
-    kind.TYPE: dict(_typed(kind)) for kind in (MetaRecord, CellRecord, CallRecord, EndRecord)
+    kind.TYPE: dict(_typed(kind)) for kind in (MetaRecord, CellRecord, CallRecord, EndRecord, ResumeRecord)
 }
 """`type` of a record -> field -> type in the index. Numbers come by themselves when a record grows."""
 
@@ -188,7 +188,7 @@ def moment(text: object) -> datetime | None:
 def _own_time(record: Mapping[str, Any]) -> datetime | None:
     """When that happened which the record tells of; None where it has no time of its own (a skipped cell)."""
     at_end = record.get("type") == EndRecord.TYPE
-    names = ("finished_at_utc",) if at_end else ("ready_at_utc", "started_at_utc")
+    names = ("finished_at_utc",) if at_end else ("ready_at_utc", "started_at_utc", "resumed_at_utc")
     return next((at for name in names if (at := moment(record.get(name)))), None)
 
 

@@ -1,7 +1,7 @@
 """`--sink es`: lines are put by while calls are measured, and sent between cells and at the end.
 
 A store that is down costs the run one short attempt and one more at its end. Whatever was not sent waits in the
-ledger for `weeyuga-bench replay`.
+ledger for `weeyuga-bench replay`. A run that is taken up again sends what the store lacks of its earlier part at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from weeyuga_core.sinks.replay import DryRun, ReplayOptions, ReplayReport
 FLUSH_S = 2.0
 """What one attempt between two cells may take; the run gives each delivery 5 s."""
 CLOSE_S = 4.0
+CATCH_UP_S = 4.0
+"""What one attempt may take while an earlier part of the run is delivered: nothing is measured by then."""
+CATCH_UP_ITEMS = 1000
+"""Lines of an earlier part of the run that are sent together."""
 KEPT_ITEMS = 5000
 """Lines that wait in memory at most, some 10 MB."""
 
@@ -49,6 +53,9 @@ class ElasticsearchSink:
         self._ledger = Path(target.ledger_path)
         self._side_dir = Path(target.side_dir)
         self._documents = Documents(prefix=self._settings.prefix, tags_under=self._settings.tags_under)
+        self._resumed = target.resumed
+        self._earlier_bytes = 0
+        """Where the earlier part of a resumed run ends in the ledger."""
         self._waiting: list[Item] = []
         self._given = 0
         self._taken = 0
@@ -63,13 +70,18 @@ class ElasticsearchSink:
 
     async def open(self, meta: MetaRecord) -> None:
         """Make the client. Raises UsageError when the CA cannot be read."""
+        self._earlier_bytes = self._ledger.stat().st_size if self._resumed else 0
         self._http = self._settings.client()
 
     async def deliver(self, lines: Sequence[Line]) -> None:
         """Put the lines by. The record of a new cell means that the last one is done: what waits is sent."""
         for line in lines:
             self._put_by(line)
-        if self._down is None and any(line.record.get("type") == CellRecord.TYPE for line in lines):
+        if self._down is not None or not lines:
+            return
+        if lines[-1].offset < self._earlier_bytes:
+            await self._catch_up(lines[-1])
+        elif any(line.record.get("type") == CellRecord.TYPE for line in lines):
             await self._flush(FLUSH_S)
 
     async def close(self, end: EndRecord | None) -> None:
@@ -91,6 +103,11 @@ class ElasticsearchSink:
     def dry_run(self, options: ReplayOptions) -> DryRun:
         """What a replay would send."""
         return catchup.dry_run(self._ledger, self._side_dir, self._settings, options)
+
+    async def _catch_up(self, last: Line) -> None:
+        """Send of the earlier part what has come together, and at its end what is left of it."""
+        if len(self._waiting) >= CATCH_UP_ITEMS or last.offset + len(last.raw) == self._earlier_bytes:
+            await self._flush(CATCH_UP_S)
 
     def _put_by(self, line: Line) -> None:
         self._given += 1
@@ -124,7 +141,6 @@ class ElasticsearchSink:
             self._shipper = Shipper(self._http, journal)
             self._forget_settled()
             if self._waiting and self._waiting[0].offset != journal.offset:
-                # A run that was taken up again: the lines of its first part come from the ledger.
                 self._left, self._waiting = "earlier lines come first", []
         return self._shipper
 
