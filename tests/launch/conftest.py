@@ -1,38 +1,22 @@
-"""Processes to look at, and conditions to wait for."""
+"""A harness process with a toy server under it, to be ended in every way."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conditions import runs, wait_until
 
 HERE = Path(__file__).parent
-PATIENCE_S = 60
-"""Far more than any condition takes, also on a machine that is busy: no test measures time."""
-
-
-def runs(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
 
 
 def parent(pid: int) -> int:
     """Its parent's process id."""
     return int(subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as the condition holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.01)
 
 
 def said(log: Path, word: str) -> list[str]:
@@ -82,7 +66,7 @@ class Toy:
 
     def wait_until_gone(self) -> None:
         """Return when nothing of the server is left."""
-        wait_for(lambda: not any(runs(pid) for pid in self.family), f"processes {self.family} to go")
+        wait_until(lambda: not any(runs(pid) for pid in self.family), f"processes {self.family} to go")
 
     def close(self) -> None:
         """Leave nothing behind, whatever the test did."""
@@ -93,16 +77,6 @@ class Toy:
             # Only what a failed test has left: the tests themselves wait for the supervisor to do this.
             if runs(pid):
                 os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture(name="wait_for")
-def _wait_for() -> Callable[..., None]:
-    return wait_for
-
-
-@pytest.fixture(name="runs")
-def _runs() -> Callable[[int], bool]:
-    return runs
 
 
 @pytest.fixture

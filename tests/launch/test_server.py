@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conditions import runs, wait_until
 
 from weeyuga_core.errors import LaunchError
 from weeyuga_core.interfaces import Health, LaunchSpec
@@ -46,7 +47,7 @@ def log(tmp_path):
     return tmp_path / "run.d" / "toy.log"
 
 
-def test_a_server_that_is_ready_has_a_pid_a_time_and_no_exit_code(log, runs):
+def test_a_server_that_is_ready_has_a_pid_a_time_and_no_exit_code(log):
     async def scenario():
         before = time.monotonic_ns()
         server = await launch(log)
@@ -61,7 +62,7 @@ def test_a_server_that_is_ready_has_a_pid_a_time_and_no_exit_code(log, runs):
     asyncio.run(scenario())
 
 
-def test_stop_ends_a_server_that_ignores_sigterm_and_may_be_called_twice(log, runs):
+def test_stop_ends_a_server_that_ignores_sigterm_and_may_be_called_twice(log):
     async def scenario():
         server = await launch(log, "ignore-term", "child")
         await server.stop()
@@ -83,11 +84,11 @@ def test_the_port_can_be_had_again_at_once(log):
     asyncio.run(scenario())
 
 
-def test_a_server_that_dies_later_is_known_to_be_dead(log, wait_for):
+def test_a_server_that_dies_later_is_known_to_be_dead(log):
     async def scenario():
         server = await launch(log)
         os.kill(server.pid, signal.SIGKILL)
-        wait_for(lambda: server.exit_code() is not None, "the news of its death")
+        wait_until(lambda: server.exit_code() is not None, "the news of its death")
         assert server.exit_code() == -signal.SIGKILL
         await server.stop()
 
@@ -119,26 +120,26 @@ def test_only_the_log_of_this_start_is_quoted(log):
     assert log.read_text().startswith("an older quarrel\n")
 
 
-def test_a_server_that_never_gets_ready_is_ended_and_its_last_answer_told(log, runs):
+def test_a_server_that_never_gets_ready_is_ended_and_its_last_answer_told(log):
     with pytest.raises(LaunchError, match=r"was not ready within 1\.5 s \(last answer: loading: the toy said 'load"):
         asyncio.run(launch(log, "loading", "child", ready_s=1.5))
     assert not runs(int(said(log, "grandchild")))
 
 
-def test_somebody_else_answering_on_the_port_is_not_taken_for_a_server_that_died(log, wait_for, runs):
+def test_somebody_else_answering_on_the_port_is_not_taken_for_a_server_that_died(log):
     async def a_stranger_says_ready():
-        wait_for(lambda: "cannot load" in log.read_text(), "the toy to complain")
+        wait_until(lambda: "cannot load" in log.read_text(), "the toy to complain")
         supervisor = int(said(log, "parent"))
-        wait_for(lambda: not runs(supervisor), "the supervisor to tell of its death and leave")
+        wait_until(lambda: not runs(supervisor), "the supervisor to tell of its death and leave")
         return Health("ready")
 
     with pytest.raises(LaunchError, match="exit code 7"):
         asyncio.run(launch(log, "die", health=a_stranger_says_ready))
 
 
-def test_a_failing_health_check_leaves_no_server(log, wait_for, runs):
+def test_a_failing_health_check_leaves_no_server(log):
     async def broken():
-        wait_for(lambda: "grandchild" in log.read_text(), "the toy to have a child")
+        wait_until(lambda: "grandchild" in log.read_text(), "the toy to have a child")
         raise RuntimeError("a bug of the adapter")
 
     with pytest.raises(RuntimeError, match="a bug of the adapter"):
@@ -146,7 +147,7 @@ def test_a_failing_health_check_leaves_no_server(log, wait_for, runs):
     assert not runs(int(said(log, "grandchild")))
 
 
-def test_cancelling_a_start_leaves_no_server(log, wait_for, runs):
+def test_cancelling_a_start_leaves_no_server(log):
     async def scenario():
         starting = asyncio.create_task(launch(log, "loading", "child"))
         while "grandchild" not in (log.read_text() if log.exists() else ""):

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from conditions import runs, wait_until
 
 
 @pytest.mark.parametrize("manners", [["child"], ["child", "ignore-term"]], ids=["obedient", "ignores SIGTERM"])
@@ -63,10 +64,10 @@ def test_the_server_gets_no_descriptor_but_null_and_its_log(start_toy):
     assert toy.said("stdin") == ["null"]
 
 
-def test_nothing_of_the_supervisor_stays_behind(start_toy, wait_for, runs):
+def test_nothing_of_the_supervisor_stays_behind(start_toy):
     toy = start_toy("child")
     supervisor = toy.supervisor
     guard = toy.children(supervisor) - {toy.server}
     assert len(guard) == 1
     toy.harness.send_signal(signal.SIGKILL)
-    wait_for(lambda: not any(runs(pid) for pid in {supervisor} | guard), "supervisor and guard to leave")
+    wait_until(lambda: not any(runs(pid) for pid in {supervisor} | guard), "supervisor and guard to leave")

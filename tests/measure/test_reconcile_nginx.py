@@ -7,15 +7,12 @@ in HTTP/1.0; whole chunks it passes on at once, whatever `proxy_buffering` says.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from programs import NGINX, nginx
 
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.exchange import Exchange
@@ -26,70 +23,28 @@ from weeyuga_core.testing.fakes import fake_call, fake_target
 from weeyuga_core.testing.golden_adapter import GoldenAdapter
 from weeyuga_core.testing.golden_process import GoldenServer
 
-NGINX = shutil.which("nginx")
-
 pytestmark = [pytest.mark.real, pytest.mark.skipif(NGINX is None, reason="no nginx on PATH")]
 
-CONFIG = """
-daemon off;
-pid {home}/pid;
-error_log stderr;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {home}/body;
-  proxy_temp_path {home}/proxy;
-  fastcgi_temp_path {home}/fastcgi;
-  uwsgi_temp_path {home}/uwsgi;
-  scgi_temp_path {home}/scgi;
-  server {{
-    listen 127.0.0.1:{port};
+DIRECTIVES = """
     proxy_http_version 1.1;
     keepalive_requests 10;
     location /buffered/ {{ proxy_pass {upstream}/; proxy_buffering on; }}
     location /direct/ {{ proxy_pass {upstream}/; proxy_buffering off; }}
-  }}
-}}
 """
 
 
 @pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def golden() -> Iterator[str]:
+    with GoldenServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def proxy(golden: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of an nginx in front of a golden server."""
-    home = tmp_path_factory.mktemp("nginx")
-    port = free_port()
-    with GoldenServer() as golden:
-        (home / "nginx.conf").write_text(CONFIG.format(home=home, port=port, upstream=golden.url))
-        with running(home, port):
-            yield f"http://127.0.0.1:{port}"
-
-
-class running:
-    """nginx, from when it can be connected to until the block ends."""
-
-    def __init__(self, home: Path, port: int) -> None:
-        self._argv = [str(NGINX), "-p", str(home), "-c", str(home / "nginx.conf")]
-        self._port = port
-
-    def __enter__(self) -> None:
-        self._process = subprocess.Popen(self._argv)
-        while self._process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-            except ConnectionRefusedError:
-                continue
-            return
-        pytest.fail(f"nginx ended with exit code {self._process.returncode}")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    directives = DIRECTIVES.format(upstream=golden)
+    with nginx(tmp_path_factory.mktemp("nginx"), directives) as url:
+        yield url
 
 
 def measure(url: str, **options: Any) -> Timing:
@@ -104,9 +59,9 @@ def measure(url: str, **options: Any) -> Timing:
     return checked(time_call(exchange, events), events)
 
 
-def test_connections_are_kept_until_the_proxy_says_otherwise(nginx: str) -> None:
+def test_connections_are_kept_until_the_proxy_says_otherwise(proxy: str) -> None:
     options = {"chunks": 3, "interval_us": 500, "first_delay_us": 500, "framing": "chunked"}
-    adapter = GoldenAdapter(fake_target(f"{nginx}/direct", options=options), httpx.AsyncClient())
+    adapter = GoldenAdapter(fake_target(f"{proxy}/direct", options=options), httpx.AsyncClient())
 
     async def calls() -> list[Exchange]:
         async with MeasuringClient() as client:
@@ -124,19 +79,19 @@ def buffered(timing: Timing) -> bool:
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("shape", ["openai_sse", "ndjson"])
-def test_a_proxy_that_passes_bytes_on_is_not_flagged(nginx: str, shape: str, told: bool) -> None:
-    timing = measure(f"{nginx}/direct", shape=shape, timings=told)
+def test_a_proxy_that_passes_bytes_on_is_not_flagged(proxy: str, shape: str, told: bool) -> None:
+    timing = measure(f"{proxy}/direct", shape=shape, timings=told)
     assert timing.error is None
     assert not buffered(timing), timing.call_flags
 
 
 @pytest.mark.parametrize("shape", ["openai_sse", "ndjson"])
-def test_a_proxy_that_holds_the_stream_back_is_flagged(nginx: str, shape: str) -> None:
-    timing = measure(f"{nginx}/buffered", shape=shape)
+def test_a_proxy_that_holds_the_stream_back_is_flagged(proxy: str, shape: str) -> None:
+    timing = measure(f"{proxy}/buffered", shape=shape)
     assert timing.error is None
     assert buffered(timing), timing
 
 
-def test_bursts_are_flagged_without_a_word_of_the_engine(nginx: str) -> None:
-    timing = measure(f"{nginx}/buffered", chunks=120, timings=False)
+def test_bursts_are_flagged_without_a_word_of_the_engine(proxy: str) -> None:
+    timing = measure(f"{proxy}/buffered", chunks=120, timings=False)
     assert buffered(timing), timing

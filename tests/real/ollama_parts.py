@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import ModuleType
 
 import httpx
 import pytest
+from conditions import wait_until
 
 from weeyuga_core.interfaces import Call, LaunchSpec, StreamEvent, Target
 from weeyuga_core.launch import Server, free_port, start
@@ -176,15 +176,6 @@ def a_call(text: str, max_tokens: int) -> Call:
     """One call with that prompt."""
     prompt = Prompt(id="P-REAL", text=text, max_tokens=max_tokens)
     return Call(run_id="real", seq=1, cell_id="here:ollama:model", prompt=prompt, phase="warm", run_idx=0)
-
-
-def wait_until(condition: Callable[[], object], what: str) -> object:
-    """The condition's value, as soon as it is true."""
-    deadline = time.monotonic() + 120
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
-    return value
 
 
 def tools() -> ModuleType:

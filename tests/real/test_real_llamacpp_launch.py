@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import conditions
 import pytest
+from conditions import runs, wait_until
 
 from weeyuga_core.errors import LaunchError
 
@@ -18,25 +19,12 @@ pytestmark = pytest.mark.real
 HARNESS = """
 import asyncio, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+log, *sys.path[:0] = sys.argv[1:]
 from conftest import Engine
-one = Engine(Path(sys.argv[2]))
+one = Engine(Path(log))
 print(one.start().pid, flush=True)
 asyncio.run(asyncio.Event().wait())
 """
-
-
-def runs(pid):
-    """Whether the process is there and no zombie."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_server_is_down_then_loading_then_ready(engine):
@@ -123,9 +111,10 @@ def test_a_taken_port_is_told(engine):
 
 
 def test_kill_9_of_the_harness_leaves_no_engine(embedded, tmp_path):
-    command = [sys.executable, "-c", HARNESS, str(Path(__file__).parent), str(tmp_path / "server.log")]
+    folders = [str(Path(__file__).parent), str(Path(conditions.__file__).parent)]
+    command = [sys.executable, "-c", HARNESS, str(tmp_path / "server.log"), *folders]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as harness:
         pid = int(harness.stdout.readline())
         assert runs(pid)
         os.kill(harness.pid, signal.SIGKILL)
-        wait_for(lambda: not runs(pid))
+        wait_until(lambda: not runs(pid), "the engine to go")

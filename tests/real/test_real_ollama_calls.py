@@ -8,7 +8,8 @@ import signal
 
 import httpx
 import pytest
-from ollama_parts import CONTEXT, OTHER, PARTS, PLAIN, THINKING, TIMEOUTS, a_call, target, wait_until
+from conditions import wait_until
+from ollama_parts import CONTEXT, OTHER, PARTS, PLAIN, THINKING, TIMEOUTS, a_call, target
 
 from weeyuga_core.errors import LaunchError
 from weeyuga_core.interfaces import Answer, ColdClaim, EngineTimings, Reasoning, StreamError

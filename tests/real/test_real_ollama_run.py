@@ -5,7 +5,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from ollama_parts import CONTEXT, OTHER, PLAIN, THINKING, wait_until
+from conditions import wait_until
+from ollama_parts import CONTEXT, OTHER, PLAIN, THINKING
 
 from weeyuga_core.errors import ExitCode
 from weeyuga_core.ledger import reader

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import golden_runs
-import httpx
 import pytest
 from golden_runs import PROMPT
 from ollama_parts import PLAIN
+from programs import NGINX, nginx
 from reference_brains import reference_brain
 from store_parts import DEFAULT, StoreNode, running
 
 from weeyuga_core.analysis.pairs import Overhead, overheads
 from weeyuga_core.cli import main
 from weeyuga_core.errors import ExitCode
-from weeyuga_core.interfaces import Health, LaunchSpec
-from weeyuga_core.launch import Server, free_port, start
 from weeyuga_core.ledger import reader
 from weeyuga_core.model.plan import RunPlan
 from weeyuga_core.model.tags import HEADER_OF_TAG
@@ -32,55 +29,18 @@ pytestmark = pytest.mark.real
 
 PATTERN = "weeyuga-telemetry-*"
 ENVELOPES = "event.dataset:weeyuga.brain.dispatch"
-NGINX = shutil.which("nginx")
 
 # In HTTP/1.0, nginx's default towards an upstream, an answer has no chunks, and nginx collects what comes. Whole chunks
 # it passes on at once, whatever `proxy_buffering` says.
-CONFIG = """
-daemon off;
-pid {home}/pid;
-error_log stderr;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {home}/body;
-  proxy_temp_path {home}/proxy;
-  fastcgi_temp_path {home}/fastcgi;
-  uwsgi_temp_path {home}/uwsgi;
-  scgi_temp_path {home}/scgi;
-  server {{
-    listen 127.0.0.1:{port};
+DIRECTIVES = """
     location /held/ {{ proxy_pass {upstream}/; }}
     location / {{ proxy_pass {upstream}; proxy_http_version 1.1; proxy_buffering off; }}
-  }}
-}}
 """
 
 
-@contextmanager
-def nginx(upstream: str, home: Path) -> Iterator[str]:
+def in_front_of(upstream: str, folder: Path) -> AbstractContextManager[str]:
     """Base URL of an nginx in front of `upstream`."""
-    port = free_port()
-    home.mkdir()
-    (home / "nginx.conf").write_text(CONFIG.format(home=home, port=port, upstream=upstream))
-
-    async def health() -> Health:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            try:
-                await http.head(f"http://127.0.0.1:{port}/", timeout=5)
-            except httpx.HTTPError as error:
-                return Health("down", str(error))
-        return Health("ready")
-
-    async def started() -> Server:
-        spec = LaunchSpec(argv=(str(NGINX), "-p", str(home), "-c", str(home / "nginx.conf")))
-        return await start(spec, port=port, log_path=home / "log", health=health, ready_s=60)
-
-    server = asyncio.run(started())
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        asyncio.run(server.stop())
+    return nginx(folder / "nginx", DIRECTIVES.format(upstream=upstream))
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +78,7 @@ def golden() -> Iterator[str]:
 
 
 def test_a_proxy_that_holds_back_shows_as_buffered_and_one_that_does_not_does_not(golden: str, tmp_path: Path) -> None:
-    with reference_brain(golden, tmp_path) as brain, nginx(brain, tmp_path / "nginx") as proxy:
+    with reference_brain(golden, tmp_path) as brain, in_front_of(brain, tmp_path) as proxy:
         assert held_back(golden, f"{proxy}/held", tmp_path / "held").buffered == 3
         assert held_back(golden, proxy, tmp_path / "passed").buffered == 0
 
@@ -144,7 +104,7 @@ def store(node: StoreNode, monkeypatch: pytest.MonkeyPatch) -> StoreNode:
 def test_brain_check_is_green_behind_nginx(golden: str, store: StoreNode, tmp_path: Path, capsys, templates) -> None:
     if templates:
         assert main(["es", "setup"]) == ExitCode.OK
-    with reference_brain(golden, tmp_path, "--es", store.url) as brain, nginx(brain, tmp_path / "nginx") as proxy:
+    with reference_brain(golden, tmp_path, "--es", store.url) as brain, in_front_of(brain, tmp_path) as proxy:
         capsys.readouterr()
         code = main(["brain", "check", "--brain", proxy, "--json", "--timeout", "60"])
     told = json.loads(capsys.readouterr().out)
@@ -161,7 +121,7 @@ def test_brain_check_is_red_behind_nginx_and_names_the_header(
     golden: str, store: StoreNode, tmp_path: Path, capsys, header: str
 ) -> None:
     options = ("--es", store.url, "--drop-header", header)
-    with reference_brain(golden, tmp_path, *options) as brain, nginx(brain, tmp_path / "nginx") as proxy:
+    with reference_brain(golden, tmp_path, *options) as brain, in_front_of(brain, tmp_path) as proxy:
         assert main(["brain", "check", "--brain", proxy, "--timeout", "60"]) == ExitCode.REGRESSION
     assert capsys.readouterr().err.rstrip().endswith(f"as they should: {header}")
     assert header in HEADER_OF_TAG.values()
@@ -189,7 +149,7 @@ def routed_run(engine: str, label: str, url: str, store: StoreNode, folder: Path
     (folder / "prompts.yaml").write_text(PROMPTS)
     assert main(["es", "setup"]) == ExitCode.OK
     named = reference_brain(url, folder, "--es", store.url, name=engine)
-    with named as brain, nginx(brain, folder / "nginx") as proxy:
+    with named as brain, in_front_of(brain, folder) as proxy:
         (folder / "cells.yaml").write_text(CELLS.format(engine=engine, label=label, url=url, proxy=proxy))
         options = ("--schedule", "paired", "--pairs", str(PAIRS), "--sink", "jsonl", "--sink", "es", "--force-load")
         assert main(["run", *options, "--prompts-yaml", "prompts.yaml", "--prompts", "P-SHORT"]) == ExitCode.OK

@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 import pytest
+from conditions import wait_until
 
 from weeyuga_core.errors import ExitCode
 from weeyuga_core.ledger import reader
@@ -85,15 +85,6 @@ def read_until(stderr: IO[str], words: str) -> None:
 def the_ledger(folder: Path) -> Path:
     (path,) = (folder / "runs").glob("*.jsonl")
     return path
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)  # between two looks at the condition
-    return pytest.fail(f"waited {WAIT_S:g} s for {what}")
 
 
 def servers_of(folder: Path) -> dict[int, str]:

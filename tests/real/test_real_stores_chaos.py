@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conditions import wait_until
 from store_parts import FaultProxy, StoreNode, running, write_ledger
 
 from weeyuga_core.sinks.elasticsearch import checkpoint as checkpoints
@@ -60,13 +61,6 @@ def acknowledged(ledger: Path) -> int:
     """Lines that the checkpoint vouches for, whatever the target."""
     found = [checkpoints.read(path) for path in ledger.with_suffix(".d").glob("acks-*.json")]
     return max((one.lines for one in found if one), default=0)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < until, f"{what} did not come within {WAIT_S:g} s"
-        time.sleep(0.01)
 
 
 def test_a_store_that_is_killed_and_comes_back_gets_every_line_once(store: StoreNode, tmp_path: Path) -> None:
