@@ -105,6 +105,17 @@ def test_markdown_of_a_run_that_died(target: MakeTarget, ledger_path: Path, ledg
     assert "unreliable" in page
 
 
+def test_markdown_beside_a_ledger_whose_folder_the_run_will_make(
+    tmp_path: Path, ledger_path: Path, ledger: Ledger, lines: list[Line]
+) -> None:
+    moved = tmp_path / "new" / ledger_path.name
+    sink = MarkdownSink(SinkTarget(target=None, ledger_path=str(moved), side_dir=""))
+    moved.parent.mkdir()
+    moved.write_bytes(ledger_path.read_bytes())
+    feed(sink, ledger, lines)
+    assert moved.with_suffix(".md").read_text() == render_ledger(moved)
+
+
 # --- a run that was taken up again -----------------------------------------------------------------------------------
 
 

@@ -52,6 +52,11 @@ class Ledger:
         return self.end is not None
 
     @property
+    def ends(self) -> tuple[EndRecord, ...]:
+        """Every end, the last one included."""
+        return (*self.earlier_ends, *((self.end,) if self.end is not None else ()))
+
+    @property
     def resumable(self) -> bool:
         """Whether the run died or was interrupted, so that it can be taken up again."""
         return self.end is None or self.end.interrupted

@@ -20,6 +20,8 @@ class RunStarted:
     cells: int
     steps: int
     estimate_s: float | None
+    resumed: bool = False
+    """Whether `cells` and `steps` are what is left of a run that is taken up again."""
 
 
 @frozen(kw_only=True)

@@ -21,10 +21,11 @@ class MarkdownSink:
     """
 
     def __init__(self, target: SinkTarget) -> None:
+        """Refuse a target that cannot be written, before anything is measured. Raises UsageError."""
         self._ledger = Path(target.ledger_path)
-        option = f"--sink markdown={target.target}" if target.target else "--sink markdown"
-        ours = _tells_of(self._ledger) if target.resumed else nobodys
-        self._output = Output(target.target or str(self._ledger.with_suffix(".md")), option=option, ours=ours)
+        self._target = target
+        if target.target or self._ledger.parent.is_dir():  # the ledger's own folder may be made by the run
+            self._output()
 
     async def open(self, meta: MetaRecord) -> None:
         """Nothing yet: a report of a run that has not ended is none."""
@@ -38,9 +39,16 @@ class MarkdownSink:
 
     def _write(self) -> None:
         page = render_ledger(self._ledger).encode()
-        self._output.open()
-        with closing(self._output):
-            self._output.write(page)
+        output = self._output()
+        output.open()
+        with closing(output):
+            output.write(page)
+
+    def _output(self) -> Output:
+        given = self._target.target
+        option = f"--sink markdown={given}" if given else "--sink markdown"
+        ours = _tells_of(self._ledger) if self._target.resumed else nobodys
+        return Output(given or str(self._ledger.with_suffix(".md")), option=option, ours=ours)
 
 
 def _tells_of(ledger: Path) -> Ours:
