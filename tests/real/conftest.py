@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from ollama_parts import ollama, ollama_store, start_ollama  # noqa: F401  # fixtures
+from store_parts import node, store  # noqa: F401  # fixtures
 
 from weeyuga_core.config.prompts import frozen_prompts
 from weeyuga_core.interfaces import Call, Target

@@ -188,6 +188,21 @@ def running(name: str, folder: Path) -> Iterator[StoreNode]:
         node.stop()
 
 
+@pytest.fixture(scope="module", params=DEFAULT)
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
+    """One store after the other: two at a time would not fit beside everything else."""
+    with running(request.param, tmp_path_factory.mktemp("store")) as started:
+        yield started
+
+
+@pytest.fixture
+def store(node: StoreNode, monkeypatch: pytest.MonkeyPatch) -> StoreNode:
+    """The store, empty, and the variable that points at it."""
+    node.wipe()
+    monkeypatch.setenv("WEEYUGA_ES_URL", node.url)
+    return node
+
+
 # --- ledgers to send ------------------------------------------------------------------------------------------------
 
 GOLDEN = ROOT / "tests" / "golden" / "ledger_v1.jsonl"

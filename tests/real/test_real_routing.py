@@ -14,7 +14,7 @@ from golden_runs import PROMPT
 from ollama_parts import PLAIN
 from programs import NGINX, nginx
 from reference_brains import reference_brain
-from store_parts import DEFAULT, StoreNode, running
+from store_parts import StoreNode
 
 from weeyuga_core.analysis.pairs import Overhead, overheads
 from weeyuga_core.cli import main
@@ -84,20 +84,6 @@ def test_a_proxy_that_holds_back_shows_as_buffered_and_one_that_does_not_does_no
 
 
 # --- with a store -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", params=DEFAULT)
-def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
-    with running(request.param, tmp_path_factory.mktemp("store")) as started:
-        yield started
-
-
-@pytest.fixture
-def store(node: StoreNode, monkeypatch: pytest.MonkeyPatch) -> StoreNode:
-    """The store, empty, and the variable that points at it."""
-    node.wipe()
-    monkeypatch.setenv("WEEYUGA_ES_URL", node.url)
-    return node
 
 
 @pytest.mark.parametrize("templates", [True, False])

@@ -9,12 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conditions import wait_until
-from store_parts import FaultProxy, StoreNode, running, write_ledger
+from store_parts import FaultProxy, StoreNode, write_ledger
 
 from weeyuga_core.sinks.elasticsearch import checkpoint as checkpoints
 from weeyuga_core.sinks.elasticsearch import sender
@@ -28,18 +27,6 @@ CHILD = Path(__file__).with_name("replay_child.py")
 PATTERN = "weeyuga-telemetry-*"
 KILLS = 50
 WAIT_S = 120.0
-
-
-@pytest.fixture(scope="module", params=["elasticsearch-8.19", "opensearch-3.8"])
-def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
-    with running(request.param, tmp_path_factory.mktemp("store")) as started:
-        yield started
-
-
-@pytest.fixture
-def store(node: StoreNode) -> StoreNode:
-    node.wipe()
-    return node
 
 
 def child(ledger: Path, url: str, batch: int) -> subprocess.Popen[str]:

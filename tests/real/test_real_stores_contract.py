@@ -29,14 +29,6 @@ def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def store(node: StoreNode, monkeypatch: pytest.MonkeyPatch) -> StoreNode:
-    """The store, empty, and the variable that points at it."""
-    node.wipe()
-    monkeypatch.setenv("WEEYUGA_ES_URL", node.url)
-    return node
-
-
-@pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     path = tmp_path / "run.jsonl"
     path.write_bytes(GOLDEN.read_bytes())

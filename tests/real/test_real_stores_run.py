@@ -6,11 +6,10 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_parts import DEFAULT, StoreNode, running
+from store_parts import StoreNode
 
 from weeyuga_core.ledger.reader import iter_lines, read
 from weeyuga_core.sinks.elasticsearch.catchup import catch_up
@@ -20,18 +19,6 @@ from weeyuga_core.sinks.replay import ReplayOptions
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 PATTERN = "weeyuga-telemetry-*"
-
-
-@pytest.fixture(scope="module", params=DEFAULT)
-def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
-    with running(request.param, tmp_path_factory.mktemp("store")) as started:
-        yield started
-
-
-@pytest.fixture
-def store(node: StoreNode) -> StoreNode:
-    node.wipe()
-    return node
 
 
 @pytest.fixture
