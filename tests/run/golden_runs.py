@@ -19,6 +19,8 @@ from weeyuga_core.run.start import RunRequest, execute
 
 PROMPT = Prompt(id="P-TEST", text="hi\n", max_tokens=8)
 QUICK = {"chunks": 4, "interval_us": 1_000, "first_delay_us": 1_000}
+PATIENT = Timeouts(connect_s=60, idle_s=60, total_s=200, ready_s=60)
+"""Limits that only a call that hangs exceeds, also on a machine that leaves a process without CPU for seconds."""
 
 
 class GoldenPlugin:
@@ -37,7 +39,7 @@ def installed(*extra: object) -> plugins.Plugins:
 
 def cell(endpoint: str, *, name: str = "g", engine: str = "golden", **changes: Any) -> Cell:
     """A cell of the golden engine; the options are its script."""
-    known = {"options": QUICK, "warm_n": 2, "timeouts": Timeouts(idle_s=2, total_s=10, ready_s=10)}
+    known = {"options": QUICK, "warm_n": 2, "timeouts": PATIENT}
     return Cell(
         id=f"here:{engine}:{name}", node="here", engine=engine, label=name, endpoint=endpoint, **(known | changes)
     )

@@ -10,11 +10,12 @@ from typing import Any
 
 import golden_runs
 import pytest
-from golden_runs import PROMPT, QUICK, Seen, cell, git, plan, run
+from attrs import evolve
+from golden_runs import PATIENT, PROMPT, QUICK, Seen, cell, git, plan, run
 
 from weeyuga_core.errors import ExitCode, GateRefused, NothingToDo, PluginError, UsageError
 from weeyuga_core.interfaces import SinkTarget
-from weeyuga_core.model.plan import Launch, Prompt, Sanity, Timeouts
+from weeyuga_core.model.plan import Launch, Prompt, Sanity
 from weeyuga_core.model.records import CallRecord
 from weeyuga_core.provenance.lock import HostLock
 from weeyuga_core.report.markdown import render_ledger
@@ -61,7 +62,9 @@ async def test_a_record_holds_what_the_answer_said(golden: str, tmp_path: Path) 
     assert call.first_delta_ns is not None
     assert call.total_duration_ns is not None
     assert call.write_ns is not None
-    assert 0 < call.write_ns < call.first_delta_ns < call.total_duration_ns
+    assert call.last_delta_ns is not None
+    # The whole answer may come in one read, and then has one stamp.
+    assert 0 < call.write_ns < call.first_delta_ns <= call.last_delta_ns <= call.total_duration_ns
     (ready,) = ledger.cells
     assert (ready.engine_version, ready.engine_version_source) == ("golden-1", "engine")
     assert ready.adapter is not None
@@ -127,7 +130,7 @@ async def test_faults_are_records_and_harmless_tricks_are_not(
     golden: str, tmp_path: Path, script: dict[str, Any], kind: str | None, wire: str
 ) -> None:
     options = {**QUICK, **script, "shape": wire}
-    limits = Timeouts(idle_s=0.3, total_s=10)
+    limits = evolve(PATIENT, idle_s=0.3) if kind == "idle_timeout" else PATIENT
     _, ledger = await run(tmp_path, plan([cell(golden, options=options, warm_n=0, timeouts=limits)]))
     (call,) = ledger.calls
     if kind == "":
@@ -145,7 +148,9 @@ async def test_a_role_only_chunk_is_no_first_delta(golden: str, tmp_path: Path) 
     (call,) = ledger.calls
     assert call.first_chunk_ns is not None
     assert call.first_delta_ns is not None
-    assert call.first_chunk_ns < call.first_delta_ns
+    # Nothing is written before it is due, so the role's chunk alone can have come earlier; both may come in one read.
+    assert call.first_delta_ns >= 60_000_000
+    assert call.first_chunk_ns <= call.first_delta_ns
 
 
 async def test_errors_stay_out_of_the_warmth_of_the_next_call(golden: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from weeyuga_core.model.plan import Timeouts
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+PIECES = 20
 
 
 @pytest.mark.parametrize("after", ["close", "reset"])
@@ -152,27 +154,49 @@ def test_request_that_cannot_be_sent_is_a_call_error(scripted, url, headers, wor
 # --- timeouts -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of connections, which the test moves: no limit is reached before the bytes have come."""
+    held = SimpleNamespace(ns=0)
+    monkeypatch.setattr(connection_module, "now_ns", lambda: held.ns)
+    return held
+
+
 @pytest.mark.parametrize(("sent", "status"), [((), None), ((b"HTTP/1.1 2",), None), ((CHUNKED, b"1\r\na\r\n"), 200)])
-def test_silence_ends_as_idle(scripted, sent, status):
+def test_silence_ends_as_idle(scripted, bytes_read, clock, sent, status):
+    async def script(peer):
+        await peer.request()
+        clock.ns += 50_000_000
+        await peer.send(*sent)
+        await scripted.settled(lambda: bytes_read() == len(b"".join(sent)))
+        clock.ns += 200_000_000
+        await peer.gone()
+
     limits = Timeouts(connect_s=10, idle_s=0.2, total_s=60)
-    got = asyncio.run(scripted.ask_once(scripted.answer(*sent), timeouts=limits))
+    got = asyncio.run(scripted.ask_once(script, timeouts=limits))
     assert (got.reply.ending, got.reply.detail) == ("idle", "no byte came for 0.2 s")
     assert got.reply.status == status
-    assert got.end_ns >= 200_000_000
+    assert got.end_ns == 250_000_000
 
 
-def test_any_byte_restarts_the_idle_limit_but_not_the_total_one(scripted):
+def test_any_byte_restarts_the_idle_limit_but_not_the_total_one(scripted, bytes_read, clock):
     async def script(peer):
         await peer.request()
         await peer.send(CHUNKED)
-        while True:
-            await peer.send(b"1\r\na\r\n")
-            await asyncio.sleep(0.01)
+        await scripted.settled(lambda: bytes_read() == len(CHUNKED))
+        for _ in range(PIECES):
+            before = bytes_read()
+            await peer.send(piece)
+            await scripted.settled(lambda before=before: bytes_read() == before + len(piece))
+            clock.ns += 15_000_000
+        await peer.gone()
 
-    limits = Timeouts(connect_s=10, idle_s=20, total_s=0.3)
+    # Each piece comes within the idle limit of 20 ms, and the last one lies at the total limit.
+    piece, limits = b"1\r\na\r\n", Timeouts(connect_s=10, idle_s=0.02, total_s=0.015 * PIECES)
     got = asyncio.run(scripted.ask_once(script, timeouts=limits))
     assert (got.reply.ending, got.reply.detail) == ("total", "not over after 0.3 s")
-    assert len(got.reply.reads) > 1
+    assert [read.data for read in got.reply.reads] == [b"a"] * PIECES
+    assert got.end_ns == 300_000_000
 
 
 async def silent(peer):

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from weeyuga_core.sinks.elasticsearch import sender, server
+from weeyuga_core.sinks.elasticsearch import sender, server, sink
 from weeyuga_core.sinks.elasticsearch.bulk import Item
 from weeyuga_core.sinks.elasticsearch.sender import Sender, Sent
 from weeyuga_core.sinks.elasticsearch.settings import Settings
@@ -196,6 +196,9 @@ def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 
     monkeypatch.setattr(Settings, "client", client)
     monkeypatch.setattr(sender, "BACKOFF_S", 0.001)
+    # No test measures how long an attempt takes; those that wait for its end set limits of their own.
+    monkeypatch.setattr(sink, "FLUSH_S", 60.0)
+    monkeypatch.setattr(sink, "CLOSE_S", 60.0)
     monkeypatch.setattr(server, "PAUSE_S", 0.001)
     monkeypatch.setenv("WEEYUGA_ES_URL", URL)
     return made
