@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conditions import runs, wait_until
@@ -14,6 +15,7 @@ from conditions import runs, wait_until
 from weeyuga_core.errors import LaunchError
 from weeyuga_core.interfaces import Health, LaunchSpec
 from weeyuga_core.launch import free_port, start
+from weeyuga_core.launch import server as server_module
 
 TOY = Path(__file__).with_name("toy_server.py")
 READY_S = 60.0
@@ -24,9 +26,12 @@ async def ask(port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except ConnectionError:
         return Health("down", "connection refused")
-    said = (await reader.readline()).decode().strip()
-    writer.close()
-    await writer.wait_closed()
+    try:
+        said = (await reader.readline()).decode().strip()
+    finally:
+        # Also when the start is cancelled in the middle of a question.
+        writer.close()
+        await writer.wait_closed()
     return Health("ready") if said == "ready" else Health("loading", f"the toy said {said!r}")
 
 
@@ -120,9 +125,20 @@ def test_only_the_log_of_this_start_is_quoted(log):
     assert log.read_text().startswith("an older quarrel\n")
 
 
-def test_a_server_that_never_gets_ready_is_ended_and_its_last_answer_told(log):
-    with pytest.raises(LaunchError, match=r"was not ready within 1\.5 s \(last answer: loading: the toy said 'load"):
-        asyncio.run(launch(log, "loading", "child", ready_s=1.5))
+def test_a_server_that_never_gets_ready_is_ended_and_its_last_answer_told(log, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: clock.now_s, monotonic_ns=time.monotonic_ns, now_s=0.0)
+    monkeypatch.setattr(server_module, "time", clock)
+    port = free_port()
+
+    async def ask_once_the_toy_answers():
+        answer = await ask(port)
+        clock.now_s += READY_S / 2 if answer.state == "loading" else 0.0
+        return answer
+
+    starting = launch(log, "loading", "child", port=port, health=ask_once_the_toy_answers)
+    with pytest.raises(LaunchError, match=r"was not ready within 60 s \(last answer: loading: the toy said 'load"):
+        asyncio.run(starting)
+    assert clock.now_s == READY_S
     assert not runs(int(said(log, "grandchild")))
 
 

@@ -30,6 +30,8 @@ def toy(port: int, *manners: str) -> LaunchSpec:
 
 
 async def main(log: Path, manners: list[str]) -> None:
+    # An ignored signal is inherited: under nohup, or in a background job, SIGHUP would end nobody here.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     port = free_port()
     server = await start(toy(port, *manners), port=port, log_path=log, health=lambda: ask(port), ready_s=60)
     signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
