@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from lockstep import lockstep_engine
 from programs import NGINX, nginx
 
 from weeyuga_core.measure.client import MeasuringClient
@@ -47,12 +49,15 @@ def proxy(golden: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         yield url
 
 
+SLOW = {"chunks": 40, "interval_us": 15_000, "first_delay_us": 30_000, "framing": "close"}
+
+
 def measure(url: str, **options: Any) -> Timing:
     async def call() -> Exchange:
         async with MeasuringClient() as client:
             return await client.exchange(adapter.build(fake_call()), Timeouts())
 
-    options = {"chunks": 40, "interval_us": 15_000, "first_delay_us": 30_000, "framing": "close"} | options
+    options = SLOW | options
     adapter = GoldenAdapter(fake_target(url, options=options), httpx.AsyncClient())
     exchange = asyncio.run(call())
     events = list(adapter.events(exchange.reply))
@@ -79,9 +84,11 @@ def buffered(timing: Timing) -> bool:
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("shape", ["openai_sse", "ndjson"])
-def test_a_proxy_that_passes_bytes_on_is_not_flagged(proxy: str, shape: str, told: bool) -> None:
-    timing = measure(f"{proxy}/direct", shape=shape, timings=told)
+def test_a_proxy_that_passes_bytes_on_is_not_flagged(tmp_path: Path, shape: str, told: bool) -> None:
+    with lockstep_engine() as engine, nginx(tmp_path, DIRECTIVES.format(upstream=engine)) as url:
+        timing = measure(f"{url}/direct", shape=shape, timings=told)
     assert timing.error is None
+    assert timing.delta_count == SLOW["chunks"]
     assert not buffered(timing), timing.call_flags
 
 
