@@ -107,6 +107,20 @@ def _call(text: str, max_tokens: int) -> Call:
     return Call(run_id="real", seq=1, cell_id="here:llamacpp:smollm2", prompt=prompt, phase="cold", run_idx=0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _patient_health() -> Iterator[None]:
+    """No test measures how soon an engine says that it is up."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (
+            "weeyuga_llamacpp.enquiry",
+            "weeyuga_llamacpp.adapter",
+            "weeyuga_ollama.enquiry",
+            "weeyuga_ollama.adapter",
+        ):
+            patch.setattr(f"{module}.HEALTH_S", 60.0)
+        yield
+
+
 @pytest.fixture(scope="session", name="require")
 def _require() -> Callable[[bool, str], None]:
     """How a fixture of another module says what it needs."""

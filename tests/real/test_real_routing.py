@@ -10,7 +10,9 @@ from pathlib import Path
 
 import golden_runs
 import pytest
+from conditions import wait_until
 from golden_runs import PROMPT
+from lockstep import lockstep_engine
 from ollama_parts import PLAIN
 from programs import NGINX, nginx
 from reference_brains import reference_brain
@@ -51,10 +53,10 @@ def _nginx_is_there(require) -> None:
 # --- buffering ----------------------------------------------------------------------------------------------------
 
 
-def held_back(golden: str, routed_url: str, folder: Path) -> Overhead:
-    """Three pairs of answers of half a second."""
+def three_pairs(engine: str, routed_url: str, folder: Path) -> tuple[Overhead, dict[str, int]]:
+    """Three pairs of answers of half a second: their overhead, and how many calls of each cell were held back."""
     slow = {"chunks": 40, "interval_us": 15_000, "first_delay_us": 30_000}
-    direct = golden_runs.cell(golden, name="direct", options=slow)
+    direct = golden_runs.cell(engine, name="direct", options=slow)
     routed = golden_runs.cell(routed_url, name="routed", engine="brain-routed", routes=direct.id, options=slow)
     steps = schedule.paired([direct, routed], [PROMPT], pairs=3)
     plan = RunPlan(
@@ -68,7 +70,8 @@ def held_back(golden: str, routed_url: str, folder: Path) -> Overhead:
     _, ledger = asyncio.run(golden_runs.run(folder, plan))
     assert [call.error for call in ledger.calls] == [None] * 6
     (found,) = overheads(ledger.cells, ledger.calls)
-    return found
+    held = [call.cell_id for call in ledger.calls if any(flag.startswith("buffered:") for flag in call.call_flags)]
+    return found, {name: held.count(f"here:{name}") for name in ("golden:direct", "brain-routed:routed")}
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +80,22 @@ def golden() -> Iterator[str]:
         yield server.url
 
 
-def test_a_proxy_that_holds_back_shows_as_buffered_and_one_that_does_not_does_not(golden: str, tmp_path: Path) -> None:
+def test_a_proxy_that_holds_back_shows_as_buffered(golden: str, tmp_path: Path) -> None:
     with reference_brain(golden, tmp_path) as brain, in_front_of(brain, tmp_path) as proxy:
-        assert held_back(golden, f"{proxy}/held", tmp_path / "held").buffered == 3
-        assert held_back(golden, proxy, tmp_path / "passed").buffered == 0
+        found, held = three_pairs(golden, f"{proxy}/held", tmp_path / "held")
+    assert held["brain-routed:routed"] == 3
+    # A direct call looks like that too when this machine stops its client for most of the answer.
+    assert found.buffered == 3 - held["golden:direct"]
+
+
+def test_a_proxy_that_does_not_hold_back_does_not_show_as_buffered(tmp_path: Path) -> None:
+    with (
+        lockstep_engine() as engine,
+        reference_brain(engine, tmp_path) as brain,
+        in_front_of(brain, tmp_path) as proxy,
+    ):
+        found, held = three_pairs(engine, proxy, tmp_path / "passed")
+    assert (found.compared, found.buffered, sum(held.values())) == (3, 0, 0)
 
 
 # --- with a store -------------------------------------------------------------------------------------------------
@@ -139,18 +154,19 @@ def routed_run(engine: str, label: str, url: str, store: StoreNode, folder: Path
         (folder / "cells.yaml").write_text(CELLS.format(engine=engine, label=label, url=url, proxy=proxy))
         options = ("--schedule", "paired", "--pairs", str(PAIRS), "--sink", "jsonl", "--sink", "es", "--force-load")
         assert main(["run", *options, "--prompts-yaml", "prompts.yaml", "--prompts", "P-SHORT"]) == ExitCode.OK
+        # The router's envelopes: a priming call and the routed half of each pair.
+        wait_until(lambda: store.count(PATTERN, f"{ENVELOPES} AND metadata.test:true") == PAIRS + 1, "the envelopes")
     (path,) = (folder / "runs").glob("*.jsonl")
     ledger = reader.read(path)
     assert [call.error for call in ledger.calls] == [None] * 2 * PAIRS
     assert {call.backend for call in ledger.calls} == {engine}
     assert {cell.model_digest for cell in ledger.cells} == {ledger.cells[0].model_digest}
     (found,) = overheads(ledger.cells, ledger.calls)
-    assert (found.compared, found.buffered) == (PAIRS, 0)
+    assert found.compared == PAIRS
     assert found.first_delta.low_ms is not None
     assert main(["replay", str(path), "--sink", "es", "--verify"]) == ExitCode.OK, "every line by its _id"
     lines = path.read_bytes().count(b"\n")
     run_id = ledger.meta.benchmark_run_id
-    # The router's envelopes: a priming call and the routed half of each pair.
     assert store.count(PATTERN, f"{ENVELOPES} AND metadata.test:true") == PAIRS + 1
     assert store.count(PATTERN, f'metadata.test:true AND metadata.benchmark_run_id:"{run_id}"') == lines + PAIRS + 1
     assert store.count(PATTERN, "NOT metadata.test:true") == 0
