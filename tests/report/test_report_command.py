@@ -78,6 +78,7 @@ def test_json_carries_the_figures_and_the_verdict(ledger: Path, capsys: pytest.C
     # The third of 98.2 99.0 100.4 101.9 140.5, which the page rounds.
     assert warm["first_delta_ms"]["p50"] == 100.4
     assert told["data"]["reasons"] == told["warnings"]
+    assert (told["data"]["resumable"], told["data"]["resumes"]) == (False, [])
 
 
 def test_out_writes_the_page_and_leaves_stdout_alone(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +113,9 @@ def test_a_run_that_died_in_mid_line_is_read_and_told(ledger: Path, capsys: pyte
         in told.out
     )
     assert f"{ledger}:9: the last line broke off after 40 bytes" in told.err
+    assert f"note: this run died; to go on: the weeyuga-bench run that began it, with --resume {ledger}\n" in told.err
+    assert main(["report", str(ledger), "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["data"]["resumable"] is True
 
 
 def test_a_ledger_without_calls_has_nothing_to_report(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PROG = "weeyuga-bench"
 ENV_PREFIX = "WEEYUGA"
 COMPLETE_VAR = "_WEEYUGA_BENCH_COMPLETE"
+TYPED = f"{__name__}.typed"
+"""Where a command finds, in the `meta` of its context, what was typed behind the program's name."""
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("Write a cells.yaml for the engines that answer on this host.", "weeyuga_core.cli.init:init"),
@@ -134,8 +136,10 @@ def _dispatch(args: list[str]) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(weeyuga_bench, {}, PROG, COMPLETE_VAR, instruction)
+    typed = tuple(args)  # parsing may take the list apart
     try:
         with weeyuga_bench.make_context(PROG, args) as ctx:
+            ctx.meta[TYPED] = typed
             answer: object = weeyuga_bench.invoke(ctx)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code

@@ -82,7 +82,9 @@ def describe(event: events.ProgressEvent) -> str:
     match event:
         case events.RunStarted():
             estimate = "" if event.estimate_s is None else f", about {duration(event.estimate_s)}"
-            return f"run {event.run_id}: {event.cells} cells, {event.steps} calls{estimate} -> {event.ledger_path}"
+            goes_on, left = (" goes on", " left") if event.resumed else ("", "")
+            counts = f"{event.cells} cells, {event.steps} calls{left}{estimate}"
+            return f"run {event.run_id}{goes_on}: {counts} -> {event.ledger_path}"
         case events.Waiting():
             return f"waiting up to {duration(event.limit_s)} for {event.why}"
         case events.CellStarting():

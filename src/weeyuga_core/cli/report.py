@@ -32,6 +32,9 @@ def report(ledger: str, out: Path | None, as_json: bool) -> None:
     if found.torn is not None:
         torn = found.torn
         say(f"warning: {path}:{torn.line_no}: the last line broke off after {torn.bytes_len} bytes and is left out")
+    if found.resumable:
+        how = "died" if found.end is None else "was interrupted"
+        say(f"note: this run {how}; to go on: the weeyuga-bench run that began it, with --resume {path}")
     if not found.calls:
         raise NothingToDo(f"{path}: no call is recorded in this ledger")
     baseline, judgement = assess(found)
@@ -39,7 +42,7 @@ def report(ledger: str, out: Path | None, as_json: bool) -> None:
     if out is not None:
         _write(out, page, path)
     if as_json:
-        told = {"reasons": list(judgement.reasons), "notes": list(judgement.notes)}
+        told = {"reasons": list(judgement.reasons), "notes": list(judgement.notes), "resumable": found.resumable}
         emit_json(SCHEMA, to_json(baseline) | told, verdict=judgement.verdict, warnings=judgement.reasons)
     elif out is None:
         click.echo(page, nl=False)

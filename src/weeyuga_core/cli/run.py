@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,12 @@ PAIRS = 30
 )
 @click.option("--sink", "sinks", multiple=True, metavar="NAME[=TARGET]", help="Copy results there too (repeatable).")
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option(
+    "--resume",
+    metavar="LEDGER",
+    allow_from_autoenv=False,  # a variable that somebody exported once must not turn every run into that one
+    help="Go on with a run that died or was interrupted: the same options as before, and its ledger.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the planned calls and the estimated time; measure nothing.")
 @click.option("--wait-load", "wait_load_s", type=click.FloatRange(min=0), metavar="S", help="Wait for a busy machine.")
 @gate_flag("--allow-dirty", help="Run on uncommitted changes; they are listed in the ledger.")
@@ -65,6 +72,7 @@ def run(
     concurrency: int,
     sinks: tuple[str, ...],
     out_dir: Path,
+    resume: str | None,
     dry_run: bool,
     wait_load_s: float | None,
     allow_dirty: bool,
@@ -77,7 +85,11 @@ def run(
 
     Per cell and prompt one cold and N warm calls, each a durable line of OUT/<run id>.jsonl. With --schedule paired:
     for each routed cell and prompt N pairs of warm calls, one direct and one through the router.
+
+    LEDGER is a file, or the first letters of a run id whose ledger lies in OUT; what it holds whole is not measured
+    again.
     """
+    from weeyuga_core.cli.report import find_ledger
     from weeyuga_core.run.start import RunRequest
 
     if schedule == "paired" and (smoke or warm_n is not None):
@@ -106,6 +118,7 @@ def run(
         wait_load_s=wait_load_s,
         outside_quiet_hours=outside_quiet_hours,
         for_publication=for_publication,
+        resume=find_ledger(resume, out_dir) if resume is not None else None,
     )
     return _dry_run(request, as_json=as_json) if dry_run else _run(request, as_json=as_json)
 
@@ -160,9 +173,13 @@ def parse_sink(text: str) -> tuple[str, str | None]:
 
 def _dry_run(request: RunRequest, *, as_json: bool) -> int:
     from weeyuga_core.run.eta import from_history
+    from weeyuga_core.run.resume import look, past
 
-    plan = request.plan
-    seconds = from_history(request.out_dir, plan.pace_s).seconds(plan.steps)
+    plan, planned, folder = request.plan, f"{len(request.plan.steps)} calls planned", request.out_dir
+    if request.resume is not None:
+        plan = past(request.resume, look(request.resume), plan).of(plan)
+        planned, folder = f"{len(plan.steps)} of {planned} are left", request.resume.parent
+    seconds = from_history(folder, plan.pace_s).seconds(plan.steps)
     if as_json:
         emit_json(
             "weeyuga.dry-run.v1",
@@ -174,7 +191,7 @@ def _dry_run(request: RunRequest, *, as_json: bool) -> int:
     from weeyuga_core.cli._progress import duration
 
     known = f"about {duration(seconds)}, from earlier runs" if seconds is not None else "no earlier run to judge by"
-    say(f"{len(plan.steps)} calls planned; {known}; nothing was measured")
+    say(f"{planned}; {known}; nothing was measured")
     return ExitCode.OK
 
 
@@ -186,17 +203,29 @@ def _run(request: RunRequest, *, as_json: bool) -> int:
 
     with watcher() as progress:
         outcome = run_to_end(execute(request, plugins.load(), progress))
+    go_on = _resume_command(request, outcome)
     for problem in outcome.sink_problems:
         say(f"warning: {problem}")
     if as_json:
-        _emit(outcome)
-    say(_last_line(outcome))
+        _emit(outcome, go_on)
+    say(_last_line(outcome, go_on))
     return outcome.exit_code
 
 
-def _emit(outcome: Outcome) -> None:
+def _resume_command(request: RunRequest, outcome: Outcome) -> str | None:
+    """What to type to go on with an interrupted run: what was typed, and its ledger; None for any other run."""
+    from weeyuga_core.cli import PROG, TYPED
+
+    if not outcome.interrupted:
+        return None
+    ledger = () if request.resume is not None else ("--resume", str(outcome.ledger_path))
+    return shlex.join([PROG, *click.get_current_context().meta[TYPED], *ledger])
+
+
+def _emit(outcome: Outcome, go_on: str | None) -> None:
     data = attrs.asdict(outcome, filter=lambda field, _: field.name not in ("verdict", "sink_problems"))
     data["ledger_path"] = str(outcome.ledger_path)
+    data["resume_command"] = go_on
     emit_json(
         "weeyuga.run.v1",
         data,
@@ -206,9 +235,11 @@ def _emit(outcome: Outcome) -> None:
     )
 
 
-def _last_line(outcome: Outcome) -> str:
+def _last_line(outcome: Outcome, go_on: str | None) -> str:
     reasons = f" ({'; '.join(outcome.reasons)})" if outcome.reasons else ""
     skipped = f", {outcome.skipped} cells skipped" if outcome.skipped else ""
     interrupted = "interrupted, the ledger is kept; " if outcome.interrupted else ""
     counts = f"{outcome.calls} calls, {outcome.errors} errors{skipped}"
-    return f"{interrupted}{outcome.verdict}{reasons}: {counts}; next: weeyuga-bench report {outcome.ledger_path}"
+    report = f"next: weeyuga-bench report {shlex.quote(str(outcome.ledger_path))}"
+    then = f"{report}; to go on: {go_on}" if go_on else report
+    return f"{interrupted}{outcome.verdict}{reasons}: {counts}; {then}"
