@@ -24,6 +24,7 @@ from weeyuga_core.model.plan import Prompt, RunPlan
 from weeyuga_core.provenance.lock import HostLock
 from weeyuga_core.run import schedule
 from weeyuga_core.run.progress import CallDone, CellReady, CellSkipped, Notice, ProgressEvent, RunStarted
+from weeyuga_core.run.resume import gap_s
 from weeyuga_core.run.runner import Outcome
 from weeyuga_core.sinks import delivery
 from weeyuga_core.testing.golden_adapter import GoldenAdapter
@@ -362,6 +363,38 @@ async def test_failed_calls_of_a_whole_block_are_kept(golden: str, tmp_path: Pat
     assert (again.calls, again.errors, again.errors_aside) == (6, 6, 0)
     assert again.exit_code == ExitCode.INCOMPLETE
     assert {call.attempt for call in ledger.calls} == {1}
+
+
+# --- the gap --------------------------------------------------------------------------------------------------------
+
+
+RESUMED = Path(__file__).parents[1] / "golden" / "ledger_v1_resumed.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("lines", "gap"),
+    [
+        (8, 1860.5),  # from the end of the interrupted part, at 02:00:47.000
+        (7, 1863.49),  # from the end of the last call, which began at 02:00:14.000 and took 30.010 s
+        (3, 1904.55),  # from when the cell was ready, at 02:00:02.950
+        (1, 1907.5),  # from the start of the run, at 02:00:00.000
+        (9, 0.0),  # from the last time it was taken up
+    ],
+)
+def test_the_gap_runs_from_the_last_time_that_the_ledger_knows_of(tmp_path: Path, lines: int, gap: float) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"".join(RESUMED.read_bytes().splitlines(keepends=True)[:lines]))
+    assert gap_s(reader.read(path), "2026-04-29T02:31:47.500Z") == gap
+    assert gap_s(reader.read(path), "2026-04-29T02:31:46.500Z") == round(gap - 1, 3), "a clock that was set back"
+
+
+def test_a_ledger_of_another_hand_may_know_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    meta = json.loads(RESUMED.read_bytes().splitlines()[0])
+    path.write_text(json.dumps(meta | {"started_at_utc": "yesterday"}) + "\n")
+    assert gap_s(reader.read(path), "2026-04-29T02:31:47.500Z") is None
+    path.write_text(json.dumps(meta | {"started_at_utc": "2026-04-29T02:31:00"}) + "\n")
+    assert gap_s(reader.read(path), "2026-04-29T02:31:47.500Z") == 47.5
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
