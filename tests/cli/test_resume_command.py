@@ -6,12 +6,10 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import golden_command
 import pytest
@@ -53,29 +51,22 @@ def folder(golden: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
+def typed(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENT_S,
+        env=os.environ | environment,
+    )
+
+
 def interrupt(command: str, *, after: str) -> tuple[str, str]:
     """Type a command, press Ctrl-C once it has said these words; its stdout, and the last line of its stderr."""
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(["bash", "-c", f"exec {command}"], **pipes) as harness:
-        assert harness.stderr is not None
-        assert harness.stdout is not None
-        try:
-            said = []
-            for line in harness.stderr:
-                said.append(line)
-                if after in line:
-                    break
-            harness.send_signal(signal.SIGINT)
-            said += harness.stderr.readlines()
-            out = harness.stdout.read()
-            assert harness.wait(timeout=PATIENT_S) == ExitCode.INTERRUPTED, "".join(said)
-        finally:
-            harness.kill()
-    return out, said[-1]
-
-
-def typed(command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=PATIENT_S)
+    done = typed(command, **{golden_command.CTRL_C: after})
+    assert done.returncode == ExitCode.INTERRUPTED, done.stderr
+    return done.stdout, done.stderr.splitlines(keepends=True)[-1]
 
 
 def to_type(last_line: str) -> str:

@@ -120,7 +120,9 @@ def check_whole(ledger: Ledger, planned: RunPlan, *, wanted: list[Any]) -> None:
     assert not ledger.end.interrupted
     baseline, judgement = assess(ledger)
     assert rows(baseline) == wanted
-    assert not [reason for reason in judgement.reasons if "load average" not in reason]
+    # This host may be busy, and the client late on it: that is no fault of the second part.
+    causes = ("load average", "the client was late")
+    assert not [reason for reason in judgement.reasons if not reason.startswith(causes)]
     assert ledger.end.calls == len(ledger.calls)
     assert ledger.end.steps_planned == ledger.meta.steps_planned == len(planned.steps)
     shown = {(c.cell_id, r.prompt_id): r.attempt for c in baseline.cells for r in c.prompts}
