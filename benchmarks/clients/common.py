@@ -29,6 +29,8 @@ class Task(NamedTuple):
     script: dict[str, Any]
     cpu: int | None = None
     realtime: bool = False
+    kernel_stamps: bool = False
+    """Of this harness alone: the others have no such thing."""
 
     @property
     def body(self) -> dict[str, Any]:

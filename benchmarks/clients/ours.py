@@ -21,7 +21,7 @@ def main() -> None:
     place(task.cpu, task.realtime)
     load = Load(streams=task.streams, calls=task.calls, script=GoldenScript.from_json(task.script))
     with tempfile.TemporaryDirectory() as folder:
-        trial = asyncio.run(run_load(task.url, load, Path(folder)))
+        trial = asyncio.run(run_load(task.url, load, Path(folder), kernel_stamps=task.kernel_stamps))
     calls = [Seen(call.ident, call.start_ns, list(call.deltas), call.end_ns) for call in trial.calls]
     print(json.dumps(Report(calls, trial.cpu_ns, peak_rss_bytes())._asdict()))
 

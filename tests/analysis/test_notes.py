@@ -135,6 +135,22 @@ def test_missing_and_repeated_calls_are_noted(noted: Noted, call: Make) -> None:
     assert noted(call("cold"), call("cold", attempt=2)) == ("P-EASY: attempt 2 is shown, 2 were made",)
 
 
+def test_whose_stamps_they_are_is_noted_where_the_kernel_was_asked(noted: Noted, call: Make) -> None:
+    def stamped(p50_ns: int, most_ns: int) -> dict[str, Any]:
+        return {"stamp_point": "kernel", "receive_lag_p50_ns": p50_ns, "receive_lag_max_ns": most_ns}
+
+    assert noted(
+        call("cold", stamp_note="TLS"),
+        call("warm", 0, **stamped(40_000, 900_000)),
+        call("warm", 1, **stamped(60_000, 700_000)),
+        call("warm", 2, stamp_note="3 of 9 reads came without it"),
+    ) == (
+        "P-EASY: not stamped by the kernel in the cold call: TLS",
+        "P-EASY: stamped by the kernel in 2 of 3 warm calls, read 0.05 ms later (median), 0.90 ms at the most",
+        "P-EASY: not stamped by the kernel in 1 of 3 warm calls: 3 of 9 reads came without it",
+    )
+
+
 def test_priming_and_resending_are_noted(noted: Noted, call: Make) -> None:
     found = noted(
         call("cold"),

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from weeyuga_core.cli import main
 from weeyuga_core.errors import ExitCode
+from weeyuga_core.measure import kernel
 from weeyuga_core.model.calibration import UNCALIBRATED, Calibration, Ceiling, Errors, Level, Promises, Rung
 from weeyuga_core.provenance.lock import LOCK_DIR_ENV, HostLock
 from weeyuga_core.run import calibration, calibration_file
@@ -63,9 +64,9 @@ def finding(monkeypatch: pytest.MonkeyPatch, result: Calibration) -> list[object
     """Make calibration find that; the programmes that it was asked for are collected."""
     asked: list[object] = []
 
-    async def calibrate(programme: object, tell: object) -> Calibration:
+    async def calibrate(programme: object, tell: object, *, kernel_stamps: bool) -> Calibration:
         asked.append(programme)
-        return result
+        return evolve(result, stamp_point=calibration.stamp_point(kernel_stamps))
 
     monkeypatch.setattr(calibration, "calibrate", calibrate)
     return asked
@@ -110,6 +111,28 @@ def test_json_is_one_object_and_out_moves_the_file(
     assert not state_home.exists()
 
 
+def test_with_the_stamps_of_the_kernel_it_is_kept_apart(
+    found: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if (why_not := kernel.unavailable()) is not None:
+        pytest.skip(why_not)
+    assert main(["calibrate", "--kernel-stamps"]) == ExitCode.OK
+    assert "the kernel's receive stamp minus the server's write" in capsys.readouterr().out
+    path = calibration_file.calibration_path("bench-host", "kernel")
+    assert path.name == "calibration-bench-host.kernel.json"
+    assert calibration_file.read(path) == evolve(FOUND, stamp_point="kernel")
+    assert not calibration_file.calibration_path("bench-host").exists()
+
+
+def test_where_there_are_no_such_stamps_it_says_why(
+    found: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kernel.sys, "platform", "darwin")
+    assert main(["calibrate", "--kernel-stamps"]) == ExitCode.USAGE
+    assert "--kernel-stamps: darwin has no SO_TIMESTAMPNS" in capsys.readouterr().err
+    assert found == []
+
+
 def test_a_shared_core_and_a_busy_host_are_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,11 +154,17 @@ def test_a_host_on_which_a_run_is_measuring_is_left_alone(
     assert found == []
 
 
-def test_it_really_calibrates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["--kernel-stamps"]], ids=["own stamps", "kernel stamps"])
+def test_it_really_calibrates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    if more and (why_not := kernel.unavailable()) is not None:
+        pytest.skip(why_not)
     tiny = evolve(calibration.QUICK, levels=((1, 1), (2, 1)), rungs=(500,), rung_s=0.1, ladder_until_s=60, limit_s=60)
     monkeypatch.setattr(calibration, "QUICK", tiny)
-    assert main(["calibrate", "--quick", "--json"]) == ExitCode.OK
+    assert main(["calibrate", "--quick", "--json", *more]) == ExitCode.OK
     data = json.loads(capsys.readouterr().out)["data"]
     assert [level["streams"] for level in data["levels"]] == [1, 2]
     assert data["quick"]
     assert data["summary"].startswith("TTFT error p50 ")
+    assert data["summary"].endswith(" with kernel stamps") is bool(more)

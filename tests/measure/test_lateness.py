@@ -35,6 +35,16 @@ def test_more_lag_than_promised_is_a_flag(lag_ns: int, flagged: bool) -> None:
     assert bool(flags(steady(), lag_ns)) is flagged
 
 
+def test_a_late_loop_spoils_no_stamp_of_the_kernel() -> None:
+    def kernel_flags(stamps: list[int]) -> tuple[str, ...]:
+        timing = time_call(fake_exchange(lag_ns=900 * MS, stamp_point="kernel"), fake_stream(stamps))
+        return lateness_flags(timing, PROMISES)
+
+    assert kernel_flags(steady()) == ()
+    # Of deltas that are read together only the last has a stamp of its own.
+    assert [flag.partition(":")[0] for flag in kernel_flags(joined())] == ["client_lag", "client_coalesced"]
+
+
 def test_the_flag_names_both_numbers_and_who_promises() -> None:
     assert flags(steady(), 12_300_000) == ("client_lag: 12.3 ms, calibration promises 2.0 ms",)
     assert flags(steady(), 12_300_000, UNCALIBRATED) == (

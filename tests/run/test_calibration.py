@@ -99,7 +99,7 @@ def calibrated(**changes: Any) -> Calibration:
 
 
 def keep(made: Calibration) -> Path:
-    path = calibration_file.calibration_path(host_facts().host)
+    path = calibration_file.calibration_path(host_facts().host, made.stamp_point)
     calibration_file.save(made, path)
     return path
 
@@ -305,6 +305,28 @@ def test_where_the_file_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert calibration_file.calibration_path("a host/b") == home / "calibration-a_host_b.json"
     monkeypatch.setattr(calibration_file.sys, "platform", "darwin")
     assert calibration_file.state_folder() == tmp_path / "Library" / "Application Support" / "weeyuga-bench"
+
+
+def test_a_run_with_stamps_of_the_kernel_quotes_a_calibration_with_them_where_there_is_one() -> None:
+    keep(calibrated())
+    mapping = calibration_file.quote(kernel_stamps=True).mapping
+    assert mapping is not None
+    assert mapping["differs"] == ("made without the kernel's stamps, which this run asks for",)
+    keep(calibrated(stamp_point="kernel", summary="TTFT error p50 0.01 ms"))
+    mapping = calibration_file.quote(kernel_stamps=True).mapping
+    assert mapping is not None
+    assert (mapping["stamp_point"], mapping["summary"], mapping["differs"]) == ("kernel", "TTFT error p50 0.01 ms", ())
+    mapping = calibration_file.quote().mapping
+    assert mapping is not None
+    assert mapping["stamp_point"] == "socket"
+
+
+def test_a_calibration_from_before_there_were_such_stamps_is_one_of_our_own() -> None:
+    path = keep(calibrated())
+    data = json.loads(path.read_text())
+    del data["stamp_point"]
+    path.write_text(json.dumps(data))
+    assert calibration_file.read(path).stamp_point == "socket"
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

@@ -461,6 +461,12 @@ async def test_another_plan_is_refused_with_what_differs(golden: str, tmp_path: 
     assert path.read_bytes() == before
 
 
+async def test_a_run_goes_on_with_the_stamps_it_was_begun_with(golden: str, tmp_path: Path) -> None:
+    path = await interrupted(tmp_path, two_cells(golden), after=1)
+    with pytest.raises(UsageError, match=r"--kernel-stamps: False then, True now"):
+        await resumed(path, two_cells(golden), kernel_stamps=True)
+
+
 def edit_meta(path: Path, **changes: Any) -> None:
     """The ledger as if its run had been begun so, and had died."""
     meta, *rest = path.read_bytes().splitlines(keepends=True)[:-1]

@@ -15,6 +15,7 @@ from golden_runs import PATIENT, PROMPT, QUICK, Seen, cell, git, plan, run
 
 from weeyuga_core.errors import ExitCode, GateRefused, NothingToDo, PluginError, UsageError
 from weeyuga_core.interfaces import SinkTarget
+from weeyuga_core.measure import kernel
 from weeyuga_core.model.plan import Launch, Prompt, Sanity
 from weeyuga_core.model.records import CallRecord
 from weeyuga_core.provenance.lock import HostLock
@@ -69,6 +70,21 @@ async def test_a_record_holds_what_the_answer_said(golden: str, tmp_path: Path) 
     assert (ready.engine_version, ready.engine_version_source) == ("golden-1", "engine")
     assert ready.adapter is not None
     assert ready.adapter.startswith("test-plugin-0 ")
+
+
+async def test_a_run_may_have_the_stamps_of_the_kernel(golden: str, tmp_path: Path) -> None:
+    outcome, ledger = await run(tmp_path, plan([cell(golden, warm_n=1)]), kernel_stamps=True)
+    assert ledger.meta.kernel_stamps
+    why_not = kernel.unavailable()
+    for call in ledger.calls:
+        assert call.error is None
+        assert call.stamp_note == why_not
+        assert call.stamp_point == ("socket" if why_not else "kernel")
+        if not why_not:
+            assert call.receive_lag_p50_ns is not None
+            assert call.receive_lag_max_ns is not None
+            assert 0 <= call.receive_lag_p50_ns <= call.receive_lag_max_ns
+    assert ("stamped by the kernel in " in render_ledger(outcome.ledger_path)) is (why_not is None)
 
 
 async def test_what_cannot_be_measured_is_recorded_and_the_rest_goes_on(golden: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
 
 from weeyuga_core.analysis.blocks import Block
 from weeyuga_core.model.records import CallRecord
@@ -137,6 +138,19 @@ def conditions(block: Block) -> Iterator[str]:
             yield f"sent again on a new connection in {_share(retried, calls, phase)}, the kept one was dead"
 
 
+def stamps(block: Block) -> Iterator[str]:
+    """Say where the kernel stamped what came in, how much later this process had it, and where it did not and why."""
+    for phase, calls in _phases(block):
+        lags = [(call.receive_lag_p50_ns, call.receive_lag_max_ns) for call in calls if call.stamp_point == "kernel"]
+        known = [(p50, most) for p50, most in lags if p50 is not None and most is not None]
+        if known:
+            p50, most = median(p50 for p50, _ in known), max(most for _, most in known)
+            later = f"read {p50 / 1e6:.2f} ms later (median), {most / 1e6:.2f} ms at the most"
+            yield f"stamped by the kernel in {_share(len(known), calls, phase)}, {later}"
+        for why, count in Counter(clip(call.stamp_note) for call in calls if call.stamp_note).items():
+            yield f"not stamped by the kernel in {_share(count, calls, phase)}: {why}"
+
+
 RULES: tuple[Rule, ...] = (
     failures,
     doubtful_cold,
@@ -147,6 +161,7 @@ RULES: tuple[Rule, ...] = (
     call_flags,
     cached_tokens,
     conditions,
+    stamps,
 )
 
 

@@ -10,7 +10,7 @@ import click
 
 from weeyuga_core.cli._options import json_flag
 from weeyuga_core.cli._output import emit_json, say, table
-from weeyuga_core.errors import ExitCode
+from weeyuga_core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from weeyuga_core.model.calibration import Calibration, Errors
@@ -32,20 +32,25 @@ RUNG_HEADS = ("asked chunks/s", "streamed", "per-chunk error ms", "server late m
 @click.command()
 @click.option("--quick", is_flag=True, help="A rough one, under 15 s instead of under 60 s.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there; runs do not look there.")
+@click.option("--kernel-stamps", is_flag=True, help="With the kernel's receive stamps (Linux): for runs that use them.")
 @json_flag()
-def calibrate(quick: bool, out: Path | None, as_json: bool) -> int:
+def calibrate(quick: bool, out: Path | None, kernel_stamps: bool, as_json: bool) -> int:
     """Measure how right this harness's figures are on this host.
 
     Runs the harness against a server whose real write times are known, at 1, 8 and 64 streams, and finds the highest
     rate that it can follow. Runs on this host quote the result and are held to it.
     """
     from weeyuga_core.cli._async import run_to_end
+    from weeyuga_core.measure import kernel
     from weeyuga_core.provenance.lock import HostLock
     from weeyuga_core.run import calibration, calibration_file
 
+    if kernel_stamps and (why_not := kernel.unavailable()) is not None:
+        raise UsageError(f"--kernel-stamps: {why_not}", hint="leave it out: this process's own stamps serve everywhere")
+    programme = calibration.QUICK if quick else calibration.FULL
     with HostLock("calibration"):
-        found = run_to_end(calibration.calibrate(calibration.QUICK if quick else calibration.FULL, say))
-    path = out or calibration_file.calibration_path(found.host)
+        found = run_to_end(calibration.calibrate(programme, say, kernel_stamps=kernel_stamps))
+    path = out or calibration_file.calibration_path(found.host, found.stamp_point)
     calibration_file.save(found, path)
     warnings = [] if found.own_core else ["the server had no core of its own, so the errors hold its delays as well"]
     if calibration.was_busy(found):
@@ -69,7 +74,8 @@ def _page(found: Calibration) -> Iterator[str]:
     rate = found.levels[0].chunks_per_sec
     core = "on a core of its own" if found.own_core else "on the cores that the client uses too"
     yield f"{found.host}, {found.python}; {rate:g} chunks/s in each stream; the server {core}"
-    yield "client's stamp minus the server's write, p50 / p95 / p99:"
+    whose = "the kernel's receive stamp" if found.stamp_point == "kernel" else "client's stamp"
+    yield f"{whose} minus the server's write, p50 / p95 / p99:"
     yield ""
     yield table(HEADS, _levels(found))
     yield ""

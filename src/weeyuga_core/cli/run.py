@@ -45,6 +45,7 @@ PAIRS = 30
     show_default=True,
     help="Streams at once per cell, each making the warm calls one after the other; for cells that say parallel: true.",
 )
+@click.option("--kernel-stamps", is_flag=True, help="Let the kernel stamp what comes in (Linux, plain HTTP).")
 @click.option("--sink", "sinks", multiple=True, metavar="NAME[=TARGET]", help="Copy results there too (repeatable).")
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option(
@@ -70,6 +71,7 @@ def run(
     schedule: str,
     pairs: int | None,
     concurrency: int,
+    kernel_stamps: bool,
     sinks: tuple[str, ...],
     out_dir: Path,
     resume: str | None,
@@ -119,6 +121,7 @@ def run(
         outside_quiet_hours=outside_quiet_hours,
         for_publication=for_publication,
         resume=find_ledger(resume, out_dir) if resume is not None else None,
+        kernel_stamps=kernel_stamps,
     )
     return _dry_run(request, as_json=as_json) if dry_run else _run(request, as_json=as_json)
 
@@ -177,7 +180,7 @@ def _dry_run(request: RunRequest, *, as_json: bool) -> int:
 
     plan, planned, folder = request.plan, f"{len(request.plan.steps)} calls planned", request.out_dir
     if request.resume is not None:
-        plan = past(request.resume, look(request.resume), plan).of(plan)
+        plan = past(request.resume, look(request.resume), plan, kernel_stamps=request.kernel_stamps).of(plan)
         planned, folder = f"{len(plan.steps)} of {planned} are left", request.resume.parent
     seconds = from_history(folder, plan.pace_s).seconds(plan.steps)
     if as_json:

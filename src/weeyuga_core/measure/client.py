@@ -23,8 +23,9 @@ class MeasuringClient:
     environment's proxies, none of which a measured call may have, and take longer than the call's own send.
     """
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        self._transport = MeasuringTransport(ssl_context=ssl_context)
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, kernel_stamps: bool = False) -> None:
+        """`kernel_stamps` asks for the kernel's receive stamps; an exchange that has none says why."""
+        self._transport = MeasuringTransport(ssl_context=ssl_context, kernel_stamps=kernel_stamps)
         self._lag = LagMonitor()
 
     async def exchange(self, request: httpx.Request, timeouts: Timeouts) -> Exchange:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import mmap
+from array import array
 from typing import Protocol, cast
 
 from attrs import frozen
@@ -19,6 +20,8 @@ RECEIVE_BYTES = 64 * 1024
 """Receive buffer of one connection."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Bound of one response's body: reads are kept in memory until its end, small ones at three times their size."""
+ORDER_NS = 20_000
+"""Stamps of two reads may be in the wrong order by as much: each is a difference of two clocks."""
 
 
 class Flight:
@@ -47,6 +50,12 @@ class Flight:
         self.headers: tuple[tuple[str, str], ...] = ()
         self.reads: list[Read] = []
         self.body_bytes = 0
+        self.arrived_ns = self.t0_ns
+        """Of the read before, a clock reading."""
+        self.receive_lags_ns = array("q")
+        """Per read that has the kernel's stamp: how much later this process had it."""
+        self.stampless_reads = 0
+        self.stamp_note: str | None = None
         self.answered = False
         """At least one byte came back, be it of an interim response."""
         self.ending: Ending | None = None
@@ -69,6 +78,20 @@ class Flight:
         self.ending = self.reused = self.connection = self.write_ns = None
         self.t0_ns = self.asked_ns
         self.detail = ""
+
+    def arrival(self, stamp_ns: int, kernel_ns: int | None) -> int:
+        """When a read's bytes had come, by the kernel's stamp where it has one that can be: one that lies between the
+        read before, or the request, and our own stamp."""
+        if self.stamp_point != "kernel":
+            return stamp_ns
+        if kernel_ns is None or not self.arrived_ns - ORDER_NS <= kernel_ns <= stamp_ns:
+            self.stampless_reads += 1
+            at_ns = stamp_ns
+        else:
+            at_ns = max(kernel_ns, self.arrived_ns)
+            self.receive_lags_ns.append(stamp_ns - at_ns)
+        self.arrived_ns = at_ns
+        return at_ns
 
     def end(self, ending: Ending, detail: str, at_ns: int) -> None:
         """Set how it ended, and when; wakes the waiting task."""
@@ -102,13 +125,19 @@ class Flight:
             ending=self.ending,
             detail=self.detail,
         )
+        point, note = self.stamp_point, self.stamp_note
+        if self.stampless_reads:
+            made = self.stampless_reads + len(self.receive_lags_ns)
+            point, note = "socket", f"{self.stampless_reads} of {made} reads came without the kernel's stamp"
         return Exchange(
             reply=reply,
             t0_clock_ns=self.t0_ns,
             started_at_utc=utc_text(self.started_wall_ns),
             connection={None: None, True: "reused", False: "new"}[self.reused],
             retried=self.retried,
-            stamp_point=self.stamp_point,
+            stamp_point=point,
+            stamp_note=note,
+            receive_lags_ns=self.receive_lags_ns,
             connect_ns=self.connect_ns,
             write_ns=self.write_ns,
             headers_ns=self.headers_ns,
@@ -127,6 +156,22 @@ class Origin:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Pipe(Protocol):
+    """What a connection needs of the transport under it; asyncio's own ones have it."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send, or keep to be sent."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that are not sent yet."""
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is read or sent."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class Keeper(Protocol):
@@ -154,21 +199,27 @@ class Connection(asyncio.BufferedProtocol):
         self._flight: Flight | None = None
         self._framing = ResponseFraming("")
         self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport
+        self._transport: Pipe
+        self.kernel_stamps = False
+        """Its reads carry the kernel's stamps."""
+        self.stamp_note: str | None = None
+        """Why they do not, where they were asked for."""
         self._fault = ""
         self._fault_ending: Ending = "reset"
 
     # --- what the event loop calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._keeper.made(self)
+        self.made_on(cast(asyncio.Transport, transport))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        stamp_ns = now_ns()
+        self.took(nbytes, now_ns())
+
+    def took(self, nbytes: int, stamp_ns: int, kernel_ns: int | None = None) -> None:
+        """So many bytes are in the buffer; `kernel_ns` says when the kernel had them, `stamp_ns` when we did."""
         flight = self._flight
         if flight is None:
             self._unasked(nbytes)
@@ -176,19 +227,20 @@ class Connection(asyncio.BufferedProtocol):
         framing = self._framing
         flight.last_ns = stamp_ns
         flight.answered = True
+        at_ns = flight.arrival(stamp_ns, kernel_ns)
         body = framing.feed(self._buffer[:nbytes])
         if body:
-            flight.reads.append(Read(stamp_ns - flight.t0_ns, body))
+            flight.reads.append(Read(at_ns - flight.t0_ns, body))
             flight.body_bytes += len(body)
         if flight.headers_ns is None and framing.status is not None:
             flight.status, flight.headers = framing.status, framing.headers
-            flight.headers_ns = stamp_ns - flight.t0_ns
+            flight.headers_ns = at_ns - flight.t0_ns
         if framing.error is not None:
-            self._finish(flight, "protocol", framing.error, stamp_ns)
+            self._finish(flight, "protocol", framing.error, at_ns)
         elif flight.body_bytes > MAX_BODY_BYTES:
-            self._finish(flight, "protocol", f"the body is longer than the bound of {MAX_BODY_BYTES} bytes", stamp_ns)
+            self._finish(flight, "protocol", f"the body is longer than the bound of {MAX_BODY_BYTES} bytes", at_ns)
         elif framing.done:
-            self._finish(flight, "eof", "", stamp_ns)
+            self._finish(flight, "eof", "", at_ns)
         elif flight.streaming and flight.headers_ns is not None:
             flight.wake()
 
@@ -207,6 +259,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- what the transport calls ---
 
+    def made_on(self, transport: Pipe) -> None:
+        """Know what to send on, and be known to the keeper."""
+        self._transport = transport
+        self._keeper.made(self)
+
     @property
     def usable(self) -> bool:
         """Open, and nothing came that was not asked for."""
@@ -214,7 +271,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, flight: Flight, request: bytes) -> None:
         """Stamp, send the whole request in one write, stamp again. The flight is told of everything that follows."""
-        flight.stamp_point = "tls" if self.origin.scheme == "https" else "socket"
+        flight.stamp_point = self._stamp_point
+        flight.stamp_note = self.stamp_note
         if not self.usable:
             flight.t0_ns = now_ns()
             flight.end(self._fault_ending, self._fault or "the connection is closing", flight.t0_ns)
@@ -223,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
         self._flight, flight.connection = flight, self
         write = self._transport.write
         flight.started_wall_ns = wall_ns()
-        flight.t0_ns = flight.last_ns = now_ns()
+        flight.t0_ns = flight.last_ns = flight.arrived_ns = now_ns()
         write(request)
         flight.write_ns = now_ns() - flight.t0_ns
         self._watch()
@@ -236,6 +294,12 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     # --- inside ---
+
+    @property
+    def _stamp_point(self) -> StampPoint:
+        if self.kernel_stamps:
+            return "kernel"
+        return "tls" if self.origin.scheme == "https" else "socket"
 
     def _watch(self) -> None:
         """Give up what is overdue, else look again when the next limit can be reached: one timer, never reset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from attrs import frozen
@@ -37,3 +38,7 @@ class Exchange:
     """The read that ended the body, or when the exchange was given up."""
     lag_ns: int = 0
     """Largest delay of the event loop seen while this exchange ran."""
+    stamp_note: str | None = None
+    """Why the kernel's stamps were not had, or not for every read, where they were asked for."""
+    receive_lags_ns: Sequence[int] = ()
+    """Per read that has the kernel's stamp, how much later this process had the bytes."""

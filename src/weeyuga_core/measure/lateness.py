@@ -23,6 +23,11 @@ def lateness_flags(timing: Timing, promises: Promises) -> tuple[str, ...]:
 
 
 def _lag(timing: Timing, promises: Promises) -> Iterator[str]:
+    """A late loop stamps late, unless the kernel stamped and nothing shares a stamp: only the last of what is read
+    together has its own. The start is not late either way: t0 is taken just before the send.
+    """
+    if timing.stamp_point == "kernel" and not timing.coalesced_deltas:
+        return
     if timing.client_lag_ns > promises.lag_ns:
         yield f"{LAG}: {_ms(timing.client_lag_ns)}, {promises.source} {_ms(promises.lag_ns)}"
 

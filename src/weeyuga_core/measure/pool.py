@@ -8,6 +8,7 @@ import socket
 import ssl
 from functools import partial
 
+from weeyuga_core.measure import kernel
 from weeyuga_core.measure.connection import Connection, Origin
 
 
@@ -22,8 +23,9 @@ class ConnectFailed(Exception):
 class Pool:
     """Every connection of one transport, busy or idle. All of them belong to one event loop."""
 
-    def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, ssl_context: ssl.SSLContext | None, *, kernel_stamps: bool = False) -> None:
         self._ssl_context = ssl_context
+        self._witness = kernel.Witness() if kernel_stamps else None
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._closed = False
@@ -45,14 +47,10 @@ class Pool:
 
     async def open(self, origin: Origin, limit_s: float | None) -> Connection:
         """A new connection, its name resolved and its TLS shaken hands within the limit. Raises ConnectFailed."""
-        loop = asyncio.get_running_loop()
         self.prepare(origin.scheme)
-        tls = self._ssl_context if origin.scheme == "https" else None
         try:
             async with asyncio.timeout(limit_s) as limit:
-                _, connection = await loop.create_connection(
-                    partial(Connection, self, origin), origin.host, origin.port, ssl=tls
-                )
+                connection = await self._connected(origin)
         except (OSError, UnicodeError) as error:
             late = limit.expired()
             words = f"not within {limit_s:g} s" if late else _why(error, origin)
@@ -61,6 +59,25 @@ class Pool:
             connection.abort()
             raise ConnectFailed(f"no connection to {origin}: the client was closed")
         return connection
+
+    async def _connected(self, origin: Origin) -> Connection:
+        make = partial(Connection, self, origin)
+        why_not = self._why_not_stamped(origin)
+        if self._witness is not None and why_not is None:
+            return await kernel.connect(make, origin.host, origin.port)
+        tls = self._ssl_context if origin.scheme == "https" else None
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(make, origin.host, origin.port, ssl=tls)
+        connection.stamp_note = why_not
+        return connection
+
+    def _why_not_stamped(self, origin: Origin) -> str | None:
+        """Why a connection cannot have the kernel's stamps, where they were asked for."""
+        if self._witness is None:
+            return None
+        if origin.scheme != "http":
+            return "TLS: the kernel stamps encrypted bytes, of which nobody knows yet what they say"
+        return self._witness.why_not
 
     def made(self, connection: Connection) -> None:
         """Know a connection from the moment it is open."""
@@ -87,6 +104,8 @@ class Pool:
         if self._open:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
+        if self._witness is not None:
+            self._witness.close()
 
 
 def _why(error: OSError | UnicodeError, origin: Origin) -> str:

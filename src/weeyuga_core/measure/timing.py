@@ -107,6 +107,9 @@ class Timing:
     gap_max_ns: int | None
     engine_timings: Mapping[str, Any] | None
     client_lag_ns: int
+    stamp_note: str | None
+    receive_lag_p50_ns: int | None
+    receive_lag_max_ns: int | None
     error_kind: str | None
     error: str | None
     call_flags: tuple[str, ...] = ()
@@ -173,6 +176,9 @@ def time_call(exchange: Exchange, events: Sequence[StreamEvent]) -> Timing:
         gap_max_ns=max(gaps) if gaps else None,
         engine_timings=None if engine is None else _plain(engine.raw),
         client_lag_ns=exchange.lag_ns,
+        stamp_note=exchange.stamp_note,
+        receive_lag_p50_ns=round(median(exchange.receive_lags_ns)) if exchange.receive_lags_ns else None,
+        receive_lag_max_ns=max(exchange.receive_lags_ns, default=None),
         error_kind=kind,
         error=words,
         call_flags=_flags(events, deltas, usage, failed=kind is not None),

@@ -34,8 +34,8 @@ class MeasuringTransport(httpx.AsyncBaseTransport):
     certificates decide.
     """
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        self._pool = Pool(ssl_context)
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, kernel_stamps: bool = False) -> None:
+        self._pool = Pool(ssl_context, kernel_stamps=kernel_stamps)
         self.gate = LaunchGate()
 
     def prepare(self, url: httpx.URL) -> None:

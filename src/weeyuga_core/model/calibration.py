@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from attrs import asdict, frozen
 
+StampPoint = Literal["socket", "kernel"]
 Limit = Literal["client", "server", "ladder", "time"]
 """What ended a ladder of rates: the client fell behind, the server did, there was no higher rung, or time was up."""
 
@@ -106,6 +107,8 @@ class Calibration:
     promises: Promises
     summary: str
     """One sentence, quoted by every baseline."""
+    stamp_point: StampPoint = "socket"
+    """Whose stamps were held against the truth: this process's, or the kernel's."""
 
     def as_mapping(self) -> dict[str, Any]:
         """Plain values, as the file and the meta record hold them."""

@@ -81,6 +81,8 @@ class MetaRecord:
     """Streams per cell. More than 1 is a parallel run, aggregated apart from single-stream baselines."""
     calibration: Mapping[str, Any] | None = None
     """The newest calibration of this host: the measurement error that a baseline quotes."""
+    kernel_stamps: bool = False
+    """The kernel's receive stamps were asked for."""
 
 
 @frozen(kw_only=True)
@@ -200,6 +202,11 @@ class CallRecord:
     """What a reader must know before believing the row, as `word: detail`."""
     client_lag_ns: int | None = None
     """Largest event-loop lag seen during the call."""
+    stamp_note: str | None = None
+    """Why the kernel's stamps were not had, or not for every read, where they were asked for."""
+    receive_lag_p50_ns: int | None = None
+    receive_lag_max_ns: int | None = None
+    """How much later than the kernel this process had the bytes, over the reads that have the kernel's stamp."""
 
 
 @frozen(kw_only=True)

@@ -15,7 +15,17 @@ from attrs import frozen
 from weeyuga_core.discovery import core_version
 from weeyuga_core.errors import GateRefused
 from weeyuga_core.measure.clock import utc_now
-from weeyuga_core.model.calibration import UNCALIBRATED, Calibration, Ceiling, Errors, Level, Limit, Promises, Rung
+from weeyuga_core.model.calibration import (
+    UNCALIBRATED,
+    Calibration,
+    Ceiling,
+    Errors,
+    Level,
+    Limit,
+    Promises,
+    Rung,
+    StampPoint,
+)
 from weeyuga_core.model.records import HARNESS_VERSION
 from weeyuga_core.provenance.host import host_facts
 from weeyuga_core.run.trial import Load, Trial, run_load
@@ -73,8 +83,12 @@ QUICK = Programme(
 )
 
 
-async def calibrate(programme: Programme, tell: Tell) -> Calibration:
-    """Measure this host. Raises LaunchError when the golden server fails, GateRefused when the host is too busy."""
+async def calibrate(programme: Programme, tell: Tell, *, kernel_stamps: bool = False) -> Calibration:
+    """Measure this host, with the kernel's receive stamps or this process's own.
+
+    Raises LaunchError when the golden server fails or the kernel gives no stamps, GateRefused when the host is too
+    busy.
+    """
     started = time.monotonic()
     with (
         placed() as server_cpu,
@@ -83,14 +97,14 @@ async def calibrate(programme: Programme, tell: Tell) -> Calibration:
     ):
         try:
             async with asyncio.timeout(programme.limit_s):
-                levels = [level async for level in _levels(server, programme, Path(folder), tell)]
-                ladder_s = started + programme.ladder_until_s
-                ceiling = await _ladder(server, programme, Path(folder), tell, until=ladder_s)
+                bench = _Bench(server, Path(folder), tell, kernel_stamps)
+                levels = [level async for level in bench.levels(programme)]
+                ceiling = await bench.ladder(programme, until=started + programme.ladder_until_s)
         except TimeoutError:
             raise GateRefused(
                 f"not calibrated within {programme.limit_s:g} s: this host is too busy", hint="try again when it is not"
             ) from None
-    facts, at_utc = host_facts(), utc_now()
+    facts, at_utc, point = host_facts(), utc_now(), stamp_point(kernel_stamps)
     return Calibration(
         at_utc=at_utc,
         host=facts.host,
@@ -102,8 +116,14 @@ async def calibrate(programme: Programme, tell: Tell) -> Calibration:
         levels=tuple(levels),
         ceiling=ceiling,
         promises=promises_of(levels),
-        summary=summary_of(levels, at_utc),
+        summary=summary_of(levels, at_utc, point),
+        stamp_point=point,
     )
+
+
+def stamp_point(kernel_stamps: bool) -> StampPoint:
+    """The ledger's word for whose stamps they are."""
+    return "kernel" if kernel_stamps else "socket"
 
 
 @contextmanager
@@ -120,19 +140,52 @@ def placed() -> Iterator[int | None]:
         os.sched_setaffinity(0, cores)
 
 
-async def _levels(server: GoldenServer, programme: Programme, folder: Path, tell: Tell) -> AsyncIterator[Level]:
-    script = GoldenScript(chunks=CHUNKS, interval_us=INTERVAL_US, first_delay_us=FIRST_DELAY_US)
-    for streams, calls in programme.levels:
-        tell(f"{streams} {'stream' if streams == 1 else 'streams'}, {calls} calls each")
-        trial = await run_load(server.url, Load(streams=streams, calls=calls, script=script), folder)
-        yield level_of(trial, await _truth(server, trial))
+@frozen
+class _Bench:
+    """What the loads of one calibration have in common."""
 
+    server: GoldenServer
+    folder: Path
+    tell: Tell
+    kernel_stamps: bool
 
-async def _truth(server: GoldenServer, trial: Trial) -> Deviations:
-    def joined() -> Deviations:
-        return deviations(((call, server.log(call.ident)) for call in trial.calls), trial.load.script)
+    async def levels(self, programme: Programme) -> AsyncIterator[Level]:
+        """Each number of streams in turn."""
+        script = GoldenScript(chunks=CHUNKS, interval_us=INTERVAL_US, first_delay_us=FIRST_DELAY_US)
+        for streams, calls in programme.levels:
+            self.tell(f"{streams} {'stream' if streams == 1 else 'streams'}, {calls} calls each")
+            yield level_of(*await self._tried(Load(streams=streams, calls=calls, script=script)))
 
-    return await asyncio.to_thread(joined)
+    async def ladder(self, programme: Programme, *, until: float) -> Ceiling:
+        """Up the rates until somebody fails or the time is up."""
+        rungs: list[Rung] = []
+        limit: Limit = "ladder"
+        for asked in programme.rungs:
+            if time.monotonic() > until:
+                limit = "time"
+                break
+            self.tell(f"{LADDER_STREAMS} streams at {asked:,} chunks/s")
+            rungs.append(await self._rung(asked, programme))
+            if (fault := fault_of(rungs[-1])) is not None:
+                limit = fault
+                break
+        return ceiling_of(rungs, limit)
+
+    async def _rung(self, asked: int, programme: Programme) -> Rung:
+        """The rung, tried once more where somebody failed: one moment of other work on this host is enough for that."""
+        for _ in range(RUNG_TRIES):
+            rung = rung_of(asked, *await self._tried(rung_load(asked, programme.rung_s)))
+            if fault_of(rung) is None:
+                break
+        return rung
+
+    async def _tried(self, load: Load) -> tuple[Trial, Deviations]:
+        trial = await run_load(self.server.url, load, self.folder, kernel_stamps=self.kernel_stamps)
+
+        def joined() -> Deviations:
+            return deviations(((call, self.server.log(call.ident)) for call in trial.calls), load.script)
+
+        return trial, await asyncio.to_thread(joined)
 
 
 def level_of(trial: Trial, found: Deviations) -> Level:
@@ -155,31 +208,6 @@ def level_of(trial: Trial, found: Deviations) -> Level:
 
 
 # --- the ladder ----------------------------------------------------------------------------------------------------
-
-
-async def _ladder(server: GoldenServer, programme: Programme, folder: Path, tell: Tell, *, until: float) -> Ceiling:
-    rungs: list[Rung] = []
-    limit: Limit = "ladder"
-    for asked in programme.rungs:
-        if time.monotonic() > until:
-            limit = "time"
-            break
-        tell(f"{LADDER_STREAMS} streams at {asked:,} chunks/s")
-        rungs.append(await _rung(server, asked, programme, folder))
-        if (fault := fault_of(rungs[-1])) is not None:
-            limit = fault
-            break
-    return ceiling_of(rungs, limit)
-
-
-async def _rung(server: GoldenServer, asked: int, programme: Programme, folder: Path) -> Rung:
-    """The rung, tried once more where somebody failed: one moment of other work on this host is enough for that."""
-    for _ in range(RUNG_TRIES):
-        trial = await run_load(server.url, rung_load(asked, programme.rung_s), folder)
-        rung = rung_of(asked, trial, await _truth(server, trial))
-        if fault_of(rung) is None:
-            break
-    return rung
 
 
 def rung_load(asked: int, rung_s: float) -> Load:
@@ -247,12 +275,13 @@ def was_busy(calibration: Calibration) -> bool:
     return max(level.lag_max_ns for level in calibration.levels) > UNCALIBRATED.lag_ns
 
 
-def summary_of(levels: list[Level], at_utc: str) -> str:
+def summary_of(levels: list[Level], at_utc: str, point: StampPoint = "socket") -> str:
     """One sentence for a baseline: the error of the first delta at the fewest streams and at the most."""
     few, many = levels[0], levels[-1]
+    with_whose = " with kernel stamps" if point == "kernel" else ""
     return (
         f"TTFT error p50 {_ms(few.first_delta.p50_ns)} ms, p99 {_ms(few.first_delta.p99_ns)} ms at {_streams(few)} "
-        f"({_pair(many.first_delta)} ms at {many.streams}), calibrated {at_utc[:10]}"
+        f"({_pair(many.first_delta)} ms at {many.streams}), calibrated {at_utc[:10]}{with_whose}"
     )
 
 

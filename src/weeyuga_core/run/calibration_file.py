@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 
 from weeyuga_core.discovery import core_version
 from weeyuga_core.errors import UsageError
-from weeyuga_core.model.calibration import UNCALIBRATED, Calibration, Promises
+from weeyuga_core.model.calibration import UNCALIBRATED, Calibration, Promises, StampPoint
 from weeyuga_core.model.records import HARNESS_VERSION
 from weeyuga_core.provenance.host import HostFacts, host_facts
 
@@ -36,10 +36,10 @@ class Quoted:
     note: str | None = None
 
 
-def calibration_path(host: str) -> Path:
-    """The file of that host, in the user's folder for state that programs keep."""
+def calibration_path(host: str, stamp_point: StampPoint = "socket") -> Path:
+    """The file of that host and those stamps, in the user's folder for state that programs keep."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", host)
-    return state_folder() / f"calibration-{name}.json"
+    return state_folder() / f"calibration-{name}{'' if stamp_point == 'socket' else f'.{stamp_point}'}.json"
 
 
 def state_folder() -> Path:
@@ -82,13 +82,17 @@ def read(path: Path) -> Calibration:
         ) from error
 
 
-def quote() -> Quoted:
+def quote(*, kernel_stamps: bool = False) -> Quoted:
     """What a run that starts now may say of this host.
 
-    A file that cannot be used becomes a note and not an error: a night's run is worth more than a quotation.
+    One that asks for the kernel's stamps quotes a calibration with them; where there is none, the one without, whose
+    errors are larger. A file that cannot be used becomes a note and not an error: a night's run is worth more than a
+    quotation.
     """
     facts = host_facts()
     path = calibration_path(facts.host)
+    if kernel_stamps and (with_them := calibration_path(facts.host, "kernel")).exists():
+        path = with_them
     try:
         calibration = read(path)
     except FileNotFoundError:
@@ -97,6 +101,8 @@ def quote() -> Quoted:
         words = error.message if isinstance(error, UsageError) else f"{path}: {error.strerror or error}"
         return Quoted(note=f"the calibration of this host cannot be used, so the run is an uncalibrated one: {words}")
     differs = tuple(differences(calibration, facts, datetime.now(UTC)))
+    if kernel_stamps and calibration.stamp_point != "kernel":
+        differs += ("made without the kernel's stamps, which this run asks for",)
     summary = "; ".join([calibration.summary, *differs])
     mapping = evolve(calibration, summary=summary).as_mapping() | {"differs": differs}
     return Quoted(mapping=mapping, promises=calibration.promises)

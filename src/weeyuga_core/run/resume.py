@@ -61,10 +61,15 @@ def look(path: Path) -> Ledger:
     return ledger
 
 
-def past(path: Path, ledger: Ledger, plan: RunPlan) -> Past:
-    """What is left to do of that plan. Raises UsageError where it is not the plan of the ledger."""
-    if ledger.meta.plan_sha256 != plan_sha256(plan):
-        listed = "".join(f"\n  {difference}" for difference in _plan_differences(ledger.meta, plan))
+def past(path: Path, ledger: Ledger, plan: RunPlan, *, kernel_stamps: bool) -> Past:
+    """What is left to do of that plan. Raises UsageError where it is not the plan, or the stamps, of the ledger."""
+    meta = ledger.meta
+    differences = [
+        *(_plan_differences(meta, plan) if meta.plan_sha256 != plan_sha256(plan) else ()),
+        *_of_figures("--kernel-stamps", meta.kernel_stamps, kernel_stamps),
+    ]
+    if differences:
+        listed = "".join(f"\n  {difference}" for difference in differences)
         raise UsageError(
             f"--resume {path}: the plan is not that of this run:{listed}",
             hint="give the same options as before, with the same cells and prompts files; or begin a new run without "

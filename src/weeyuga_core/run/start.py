@@ -57,6 +57,7 @@ class RunRequest:
     for_publication: bool = False
     resume: Path | None = None
     """The ledger of the run to be taken up again; it stays where it is, whatever `out_dir` says."""
+    kernel_stamps: bool = False
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ async def execute(request: RunRequest, plugins: Plugins, progress: Progress) -> 
             if request.for_publication or (past and past.ledger.meta.for_publication):
                 down = [(cell_id, health.detail) for cell_id, health in probes.items() if health.state != "ready"]
                 gates.check_publication(down)
-            quoted = calibration_file.quote()
+            quoted = calibration_file.quote(kernel_stamps=request.kernel_stamps)
             if quoted.note:
                 progress(Notice(text=quoted.note))
             state = _State(git=git, load=load, warnings=warnings, calibration=quoted.mapping)
@@ -172,7 +173,7 @@ async def execute(request: RunRequest, plugins: Plugins, progress: Progress) -> 
                         resumed=past is not None,
                     )
                 )
-                async with MeasuringClient() as client:
+                async with MeasuringClient(kernel_stamps=request.kernel_stamps) as client:
                     runner = Runner(
                         plan,
                         run_id=run_id,
@@ -193,7 +194,7 @@ def _past(path: Path, request: RunRequest, git: GitFacts, plugins: Plugins) -> P
     """What earlier parts of the run left, seen under the lock. Raises GateRefused, UsageError where it is another."""
     ledger = resume.look(path)
     resume.check_same(ledger.meta, git_sha=git.sha, host=host_facts().host, versions=_versions(request, plugins))
-    return resume.past(path, ledger, request.plan)
+    return resume.past(path, ledger, request.plan, kernel_stamps=request.kernel_stamps)
 
 
 def _cells_to_measure(plan: RunPlan, past: Past | None) -> tuple[Cell, ...]:
@@ -299,6 +300,7 @@ def _meta(
         warnings=state.warnings,
         concurrency=plan.concurrency,
         calibration=state.calibration,
+        kernel_stamps=request.kernel_stamps,
     )
 
 

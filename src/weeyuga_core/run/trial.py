@@ -98,14 +98,27 @@ class _Witness:
         return tuple(seen(*stamps, record) for stamps, record in zip(self._stamps, self.records, strict=True))
 
 
-async def run_load(url: str, load: Load, folder: Path) -> Trial:
-    """Put a load on the golden server at `url`; the ledger is written in `folder`. Raises LaunchError."""
+async def run_load(url: str, load: Load, folder: Path, *, kernel_stamps: bool = False) -> Trial:
+    """Put a load on the golden server at `url`; the ledger is written in `folder`. Raises LaunchError.
+
+    With `kernel_stamps` it is also raised where a call had none of them.
+    """
     witness = _Witness()
-    outcome = await _run(_plan(url, load), folder, witness)
+    outcome = await _run(_plan(url, load), folder, witness, kernel_stamps=kernel_stamps)
+    if kernel_stamps:
+        _check_stamped(witness.records)
     calls = witness.calls()
     if len(calls) != load.streams * load.calls:
         raise LaunchError(f"{len(calls)} of {load.streams * load.calls} calls could be measured")
     return Trial(load=load, calls=calls, cpu_ns=witness.cpu_ns, verdict=outcome.verdict)
+
+
+def _check_stamped(records: Sequence[CallRecord]) -> None:
+    without = [record for record in records if record.error is None and record.receive_lag_max_ns is None]
+    if without:
+        raise LaunchError(
+            f"{len(without)} of {len(records)} calls had no stamps of the kernel: {without[0].stamp_note}"
+        )
 
 
 def _plan(url: str, load: Load) -> RunPlan:
@@ -131,10 +144,13 @@ def _options(script: GoldenScript) -> Mapping[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
-async def _run(plan: RunPlan, folder: Path, witness: _Witness) -> Outcome:
+async def _run(plan: RunPlan, folder: Path, witness: _Witness, *, kernel_stamps: bool) -> Outcome:
     (cell,) = plan.cells
     run_id = str(uuid.uuid4())
-    async with httpx.AsyncClient(trust_env=False, timeout=10.0) as http, MeasuringClient() as client:
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=10.0) as http,
+        MeasuringClient(kernel_stamps=kernel_stamps) as client,
+    ):
         session = CellSession(cell, Tools(plugins=golden_plugins(), http=http, log_dir=folder))
         probe = await session.probe()
         with LedgerWriter.create(folder / f"{run_id}.jsonl") as writer:

@@ -18,6 +18,8 @@ import pytest
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.measure.connection import Connection
 from weeyuga_core.measure.exchange import Exchange
+from weeyuga_core.measure.kernel import unavailable
+from weeyuga_core.measure.transport import MeasuringTransport
 from weeyuga_core.model.plan import Timeouts
 
 
@@ -164,6 +166,18 @@ def open_files() -> int:
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
+WHY_NO_STAMPS = unavailable()
+NO_STAMPS = pytest.mark.skipif(WHY_NO_STAMPS is not None, reason=str(WHY_NO_STAMPS))
+
+
+@pytest.fixture(params=["socket", pytest.param("kernel", marks=NO_STAMPS)], autouse=True)
+def stamp_point(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything that holds of the transport holds on both kinds of socket: clients of a test ask for one of them."""
+    for made in (MeasuringClient.__init__, MeasuringTransport.__init__):
+        monkeypatch.setitem(made.__kwdefaults__, "kernel_stamps", request.param == "kernel")
+    return str(request.param)
+
+
 @pytest.fixture
 def scripted() -> SimpleNamespace:
     """The tools of this module: test files cannot import one another."""
@@ -184,11 +198,11 @@ def scripted() -> SimpleNamespace:
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Tell how many bytes connections have read since the test began."""
     counts: list[int] = []
-    read = Connection.buffer_updated
+    took = Connection.took
 
-    def counted(connection: Connection, nbytes: int) -> None:
-        read(connection, nbytes)
+    def counted(connection: Connection, nbytes: int, *stamps: int | None) -> None:
+        took(connection, nbytes, *stamps)
         counts.append(nbytes)
 
-    monkeypatch.setattr(Connection, "buffer_updated", counted)
+    monkeypatch.setattr(Connection, "took", counted)
     return lambda: sum(counts)

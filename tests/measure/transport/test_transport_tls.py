@@ -43,7 +43,7 @@ def call(scripted, script, server_context, client_context, *, times=1, **where):
 
 
 @pytest.mark.parametrize("name", [None, "localhost"])
-def test_stream_over_tls(scripted, authority, name):
+def test_stream_over_tls(scripted, authority, name, stamp_point):
     line = b"x" * 300_000
 
     async def script(peer):
@@ -55,6 +55,7 @@ def test_stream_over_tls(scripted, authority, name):
     first, second = call(scripted, script, server, trusting(authority), times=2, name=name)
     for got in (first, second):
         assert (got.reply.ending, got.reply.detail, got.stamp_point) == ("eof", "", "tls")
+        assert (got.stamp_note is None) is (stamp_point == "socket")
         assert got.reply.body == b"abc" + line
     assert (first.connection, second.connection) == ("new", "reused")
     assert first.connect_ns > 0
