@@ -123,6 +123,7 @@ def test_a_wrong_account_is_told_with_the_remedy(
     report = catch_up(ledger_path, store, patience_s=60.0)
     assert report.stopped is not None
     assert "401" in report.stopped
+    assert (report.lines, report.acknowledged) == (10, 0)
     assert "WEEYUGA_ES_API_KEY" in report.hint
 
 

@@ -13,6 +13,7 @@ from weeyuga_core.interfaces import Line
 from weeyuga_core.ledger.reader import iter_lines
 from weeyuga_core.sinks.elasticsearch import checkpoint as checkpoints
 from weeyuga_core.sinks.elasticsearch.bulk import Item, Stop
+from weeyuga_core.sinks.elasticsearch.checkpoint import Checkpoint
 from weeyuga_core.sinks.elasticsearch.document import Documents
 from weeyuga_core.sinks.elasticsearch.journal import Journal, paths
 from weeyuga_core.sinks.elasticsearch.sender import Tell
@@ -49,7 +50,15 @@ async def catch_up(
         try:
             server = await patiently(lambda: identify(http), deadline_s=patience_s, tell=tell)
         except StoreUnavailable as error:
-            return ReplayReport(stopped=error.stop.why, hint=error.stop.hint)
+            known = _believed(ledger, side_dir, settings)
+            acknowledged = known.lines if known else 0
+            return ReplayReport(
+                lines=sum(1 for _ in iter_lines(ledger)),
+                acknowledged_before=acknowledged,
+                acknowledged=acknowledged,
+                stopped=error.stop.why,
+                hint=error.stop.hint,
+            )
         with Journal(ledger, side_dir, settings, cluster_uuid=server.cluster_uuid) as journal:
             work = _CatchUp(http, ledger, settings, journal, tell, patience_s, batch_items)
             return await work.run(options)
@@ -57,9 +66,7 @@ async def catch_up(
 
 def dry_run(ledger: Path, side_dir: Path, settings: Settings, options: ReplayOptions) -> DryRun:
     """What a replay would send. The store is not asked and nothing is written."""
-    path, _ = paths(side_dir, settings.key)
-    found = None if options.from_start else checkpoints.read(path)
-    believed = found if found and checkpoints.misfit(found, ledger, target=None) is None else None
+    believed = None if options.from_start else _believed(ledger, side_dir, settings)
     start = believed.offset if believed else 0
     indices: dict[str, int] = {}
     size_bytes = 0
@@ -75,6 +82,13 @@ def dry_run(ledger: Path, side_dir: Path, settings: Settings, options: ReplayOpt
         size_bytes=size_bytes,
         example=json.loads(example) if example else None,
     )
+
+
+def _believed(ledger: Path, side_dir: Path, settings: Settings) -> Checkpoint | None:
+    """The checkpoint, where it fits the ledger; whether it is this very store's is not known without asking it."""
+    path, _ = paths(side_dir, settings.key)
+    found = checkpoints.read(path)
+    return found if found and checkpoints.misfit(found, ledger, target=None) is None else None
 
 
 def _items(ledger: Path, settings: Settings, wanted: Wanted) -> Iterator[Item]:
