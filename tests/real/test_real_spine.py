@@ -20,6 +20,7 @@ from conditions import wait_until
 
 from weeyuga_core.errors import ExitCode
 from weeyuga_core.ledger import reader
+from weeyuga_core.measure import kernel
 
 pytestmark = pytest.mark.real
 
@@ -127,6 +128,21 @@ def test_cold_is_a_fresh_process_and_warm_hits_the_cache_unless_the_cell_forbids
         assert cold.engine_ready_ns
     assert by_cell["smollm2"][1].cached_prompt_tokens
     assert by_cell["uncached"][1].cached_prompt_tokens == 0
+
+
+def test_the_kernel_stamps_what_a_real_engine_streams(folder: Path) -> None:
+    why_not = kernel.unavailable()
+    done = bench(folder, "run", "--prompts", "P-EASY", "--force-load", "--kernel-stamps")
+    assert done.returncode == 0, done.stderr
+    calls = reader.read(the_ledger(folder)).calls
+    assert [call.stamp_point for call in calls] == ["socket" if why_not else "kernel"] * 3
+    for call in calls:
+        assert call.stamp_note == why_not
+        assert (call.receive_lag_max_ns is None) is (why_not is not None)
+        assert call.headers_ns is not None
+        assert call.first_delta_ns is not None
+        assert call.total_duration_ns is not None
+        assert 0 < call.headers_ns <= call.first_delta_ns <= call.total_duration_ns
 
 
 def test_killing_the_harness_leaves_no_server_and_a_ledger_that_can_be_read(folder: Path, model: Path) -> None:
