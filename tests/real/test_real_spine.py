@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import httpx
 import pytest
-from conditions import wait_until
+from conditions import runs, wait_until
 
 from weeyuga_core.errors import ExitCode
 from weeyuga_core.ledger import reader
@@ -62,10 +62,16 @@ def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=280)
 
 
+def heed_ctrl_c() -> None:
+    """An ignored signal is inherited: in a background job, SIGINT would interrupt nobody."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """The command under way, and what it says on stderr."""
-    with subprocess.Popen([COMMAND, *words], cwd=folder, stderr=subprocess.PIPE, text=True) as harness:
+    pipe: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_ctrl_c}
+    with subprocess.Popen([COMMAND, *words], cwd=folder, **pipe) as harness:
         assert harness.stderr is not None
         try:
             yield harness, harness.stderr
@@ -176,11 +182,17 @@ def test_ctrl_c_keeps_the_ledger_and_says_so(folder: Path) -> None:
 
 
 def test_an_engine_that_dies_in_mid_stream_costs_its_call_and_is_started_again(folder: Path, model: Path) -> None:
-    (folder / "cells.yaml").write_text(CELL.format(label=folder.name, model=model))
+    endless = CELL.replace("seed: 1", "seed: 1, ignore_eos: true")
+    (folder / "cells.yaml").write_text(endless.format(label=folder.name, model=model))
     with started(folder, "run", *LONG, "--warm-n", "1", "--force-load") as (harness, stderr):
         read_until(stderr, ": ready")
         server = wait_until(lambda: answering(folder), "an answer under way")
+        # The harness goes on once the news of the death have come: on a busy machine its next call may be quicker.
+        harness.send_signal(signal.SIGSTOP)
+        supervisors = servers_of(folder).keys() - {server}
         os.kill(server, signal.SIGKILL)
+        wait_until(lambda: not any(runs(pid) for pid in supervisors), "the supervisor to tell of it and leave")
+        harness.send_signal(signal.SIGCONT)
         stderr.read()
         assert harness.wait(timeout=WAIT_S) == ExitCode.INCOMPLETE
     cold, warm = reader.read(the_ledger(folder)).calls

@@ -52,6 +52,8 @@ def interrupting(write: Callable[[str], int], words: str) -> Callable[[str], int
 
 if __name__ == "__main__":
     if CTRL_C in os.environ:
+        # An ignored signal is inherited: in a background job, SIGINT would interrupt nobody.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.stderr.write = interrupting(sys.stderr.write, os.environ[CTRL_C])  # type: ignore[method-assign]
     # A golden server that a busy machine stops for a second is not down.
     session.PROBE_S = golden_adapter._HEALTH_S = 60.0
