@@ -11,6 +11,7 @@ import pytest
 
 from weeyuga_core.errors import CallError
 from weeyuga_core.measure import connection as connection_module
+from weeyuga_core.measure import kernel
 from weeyuga_core.measure.client import MeasuringClient
 from weeyuga_core.model.plan import Timeouts
 
@@ -158,7 +159,8 @@ def test_request_that_cannot_be_sent_is_a_call_error(scripted, url, headers, wor
 def clock(monkeypatch):
     """The clock of connections, which the test moves: no limit is reached before the bytes have come."""
     held = SimpleNamespace(ns=0)
-    monkeypatch.setattr(connection_module, "now_ns", lambda: held.ns)
+    for module in (connection_module, kernel):
+        monkeypatch.setattr(module, "now_ns", lambda: held.ns)
     return held
 
 

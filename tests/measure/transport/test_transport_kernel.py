@@ -7,6 +7,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import httpx
 import pytest
@@ -41,6 +43,8 @@ class Thread(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
+        self.asked: Callable[[], object] = lambda: None
+        """Called when the request is there."""
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}/"
         self.blocked = threading.Event()
@@ -49,6 +53,7 @@ class Thread(threading.Thread):
     def run(self) -> None:
         with self.listening, self.listening.accept()[0] as sock:
             sock.recv(65536)
+            self.asked()
             self.blocked.wait()
             sock.sendall(OK)
             self.sent.set()
@@ -66,7 +71,7 @@ def test_a_client_that_is_late_is_not_late_in_the_stamp() -> None:
 
     async def measured() -> tuple[int, int]:
         async with MeasuringClient(kernel_stamps=True) as client:
-            asyncio.get_running_loop().call_later(0.05, block)
+            server.asked = partial(asyncio.get_running_loop().call_soon_threadsafe, block)
             exchange = await client.exchange(httpx.Request("GET", server.url), LIMITS)
         assert (exchange.stamp_point, exchange.stamp_note) == ("kernel", None)
         ((read, lag),) = zip(exchange.reply.reads, exchange.receive_lags_ns, strict=True)
