@@ -10,6 +10,7 @@ import pytest
     ("module", "unwanted"),
     [
         ("contract", "pytest"),
+        ("sink_contract", "pytest"),
         ("fakes", "pytest"),
         ("golden_adapter", "pytest"),
         ("golden_process", "pytest"),
