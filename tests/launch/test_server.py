@@ -52,6 +52,18 @@ def log(tmp_path):
     return tmp_path / "run.d" / "toy.log"
 
 
+def test_the_news_of_an_end_is_waited_for_and_no_longer_than_was_said(log):
+    async def scenario():
+        server = await launch(log)
+        assert not await server.ended(0.05)
+        os.kill(server.pid, signal.SIGKILL)
+        assert await server.ended(READY_S)
+        assert server.exit_code() == -signal.SIGKILL
+        await server.stop()
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_is_ready_has_a_pid_a_time_and_no_exit_code(log):
     async def scenario():
         before = time.monotonic_ns()

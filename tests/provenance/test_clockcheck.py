@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +16,7 @@ class Clocks:
         self.mono_ns, self.wall_ns = 5 * S, 1_700_000_000 * S
 
     def start(self) -> ClockCheck:
-        return ClockCheck.start(mono=lambda: self.mono_ns, wall=lambda: self.wall_ns)
+        return ClockCheck.start(lambda: (self.mono_ns, self.wall_ns))
 
     def move(self, mono_s: float, wall_s: float) -> None:
         self.mono_ns += round(mono_s * S)
@@ -44,15 +42,6 @@ def test_drift_is_a_share_of_the_monotonic_time_with_the_sign_of_the_wall_clock(
 
 def test_before_any_time_has_passed_there_is_no_drift() -> None:
     assert Clocks().start().drift() == 0
-
-
-def test_the_real_clocks_are_read_by_default() -> None:
-    before = time.monotonic_ns(), time.time_ns()
-    check = ClockCheck.start()
-    assert (check.mono, check.wall) == (time.monotonic_ns, time.time_ns)
-    assert before[0] <= check.mono_ns <= time.monotonic_ns()
-    assert before[1] <= check.wall_ns
-    assert check.elapsed_s() >= 0
 
 
 @pytest.mark.parametrize(

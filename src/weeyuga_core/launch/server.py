@@ -74,6 +74,13 @@ class Server:
         """The server's exit code, negative for a signal; None while it runs."""
         return self._leash.news().exit_code
 
+    async def ended(self, within_s: float) -> bool:
+        """Whether it has ended, or does so within that time: the supervisor's news comes after the death itself."""
+        deadline = time.monotonic() + within_s
+        while self.exit_code() is None and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+        return self.exit_code() is not None
+
     async def stop(self) -> None:
         """End the server and all it started: SIGTERM, then SIGKILL after a bounded wait. Idempotent."""
         self._leash.release()

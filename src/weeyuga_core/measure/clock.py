@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 now_ns = time.monotonic_ns
@@ -15,6 +17,26 @@ An alias and not a function, because a stamp should cost one call.
 
 wall_ns = time.time_ns
 """Nanoseconds since the epoch, for absolute times only: never subtract two of them to get a duration."""
+
+
+CLOSE_NS = 20_000
+"""Two readings of the monotonic clock this near to each other hold a reading of the wall clock well enough."""
+_READINGS = 3
+
+
+def together(mono: Callable[[], int] = now_ns, wall: Callable[[], int] = wall_ns) -> tuple[int, int]:
+    """The monotonic and the wall clock at one moment, in ns.
+
+    Read again where something came between, and the nearest of three tries taken: what the two are apart by is the time
+    between two readings of the first.
+    """
+    nearest = (sys.maxsize, 0, 0)
+    for _ in range(_READINGS):
+        before_ns, at_ns, after_ns = mono(), wall(), mono()
+        nearest = min(nearest, (after_ns - before_ns, before_ns, at_ns))
+        if nearest[0] <= CLOSE_NS:
+            break
+    return nearest[1:]
 
 
 def utc_text(ns: int) -> str:

@@ -15,16 +15,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from weeyuga_core.measure.clock import now_ns, wall_ns
+from weeyuga_core.measure.clock import now_ns, together
 from weeyuga_core.measure.connection import Connection
 
 SO_TIMESTAMPNS: int = getattr(socket, "SO_TIMESTAMPNS", 35)
 """Linux's number on every architecture that CPython is built for in earnest; younger Pythons know the name."""
 WITNESS_S = 1.0
-"""Stamps that have not begun by then do not come."""
-CLOSE_NS = 20_000
-"""Two readings of the monotonic clock this near to each other hold a reading of the other clock well enough."""
-_READINGS = 3
+WITNESS_LOOKS = 20
+"""Stamps that have not begun by then, and after so many looks, do not come."""
 _TIMESPEC = struct.Struct("@ll")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
@@ -55,12 +53,13 @@ class Witness:
 
     def _see_a_stamp(self) -> str | None:
         here, there = self._pair
-        here.settimeout(WITNESS_S)
-        started = time.monotonic()
-        while time.monotonic() - started < WITNESS_S:
+        here.settimeout(10 * WITNESS_S)
+        started, looks = time.monotonic(), 0
+        while looks < WITNESS_LOOKS or time.monotonic() - started < WITNESS_S:
             there.send(b"?")
             if _stamp_in(here.recvmsg(1, _ANCILLARY_BYTES)[1]) is not None:
                 return None
+            looks += 1
             time.sleep(0.001)  # between two looks: it is a worker of the kernel that switches stamps on
         return f"this kernel stamped nothing within {WITNESS_S:g} s"
 
@@ -73,17 +72,10 @@ class Witness:
 def monotonic_of(stamp_wall_ns: int) -> int:
     """A recent moment of the wall clock as a reading of the monotonic one.
 
-    Both clocks are read together, again where something came between: the error is the time between two readings.
-    A wall clock that is set just between the two moments spoils it, which the caller has to notice.
+    A wall clock that is set between that moment and now spoils it, which the caller has to notice.
     """
-    nearest, offset_ns = sys.maxsize, 0
-    for _ in range(_READINGS):
-        before_ns, reading_ns, after_ns = now_ns(), wall_ns(), now_ns()
-        if after_ns - before_ns < nearest:
-            nearest, offset_ns = after_ns - before_ns, reading_ns - before_ns
-        if nearest <= CLOSE_NS:
-            break
-    return stamp_wall_ns - offset_ns
+    mono_ns, wall_ns = together()
+    return stamp_wall_ns - wall_ns + mono_ns
 
 
 def unavailable() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,9 +12,9 @@ INVALID = 0.01
 RESOLUTION_S = 0.05
 """Absolute differences below this are no evidence.
 
-The two clocks are read one after the other, and a busy host may take the processor away in between, at either end
-of the run; a time daemon may also have corrected the wall clock by some milliseconds, which is its work. So below
-5 s not even 1 % can be told from noise, and below 50 s not 0.1 %.
+A busy host may take the processor away between the readings of the two clocks, at either end of the run and at each
+try; a time daemon may also have corrected the wall clock by some milliseconds, which is its work. So below 5 s not even
+1 % can be told from noise, and below 50 s not 0.1 %.
 """
 
 
@@ -29,23 +28,23 @@ class ClockCheck:
 
     mono_ns: int
     wall_ns: int
-    mono: Callable[[], int]
-    wall: Callable[[], int]
+    read: Callable[[], tuple[int, int]]
+    """The monotonic and the wall clock at one moment."""
 
     @classmethod
-    def start(
-        cls, *, mono: Callable[[], int] = time.monotonic_ns, wall: Callable[[], int] = time.time_ns
-    ) -> ClockCheck:
+    def start(cls, read: Callable[[], tuple[int, int]]) -> ClockCheck:
         """Read both clocks now."""
-        return cls(mono_ns=mono(), wall_ns=wall(), mono=mono, wall=wall)
+        mono_ns, wall_ns = read()
+        return cls(mono_ns=mono_ns, wall_ns=wall_ns, read=read)
 
     def elapsed_s(self) -> float:
         """Seconds since the start, by the monotonic clock."""
-        return (self.mono() - self.mono_ns) / 1e9
+        return (self.read()[0] - self.mono_ns) / 1e9
 
     def drift(self) -> float:
         """(wall - monotonic) / monotonic time since the start; positive when the wall clock went further."""
-        mono, wall = self.mono() - self.mono_ns, self.wall() - self.wall_ns
+        mono_ns, wall_ns = self.read()
+        mono, wall = mono_ns - self.mono_ns, wall_ns - self.wall_ns
         return (wall - mono) / mono if mono > 0 else 0.0
 
 

@@ -79,7 +79,7 @@ class CellCaller:
         self._engine = tools.engine(session.cell)
         self._last_end: float | None = None
         self._last_prompt: str | None = None
-        self._last_failed = False
+        self._last_failed = self._last_broken = False
 
     async def call(self, step: Step, *, seq: int) -> CallRecord:
         """Make the step's call, after whatever makes it cold or warm. Raises LaunchError."""
@@ -124,7 +124,7 @@ class CellCaller:
 
     async def _warm_up(self, step: Step, seq: int) -> str | None:
         """Make one unrecorded call where the coming one would not be warm, and return the reason."""
-        why = await self._session.revive() or self._why_not_warm(step)
+        why = await self._session.revive(broken=self._last_broken) or self._why_not_warm(step)
         if why is not None:
             self._tools.notice(f"{step.cell_id}: a priming call, since {why}")
             await self._exchange(step, seq)
@@ -190,6 +190,7 @@ class CellCaller:
             self._tools.observe(step, made, events)
             record = _record_of(self._session, step, made, events, claim, self._tools.promises)
         self._last_failed = record.error is not None
+        self._last_broken = record.error_kind in ("connect", "reset")
         return record
 
 

@@ -18,7 +18,7 @@ from weeyuga_core.ledger.reader import iter_lines
 from weeyuga_core.ledger.writer import LedgerWriter
 from weeyuga_core.measure import quiet
 from weeyuga_core.measure.client import MeasuringClient
-from weeyuga_core.measure.clock import utc_now
+from weeyuga_core.measure.clock import together, utc_now
 from weeyuga_core.model.calibration import UNCALIBRATED, Promises
 from weeyuga_core.model.plan import RunPlan, Step
 from weeyuga_core.model.records import CallRecord, CellRecord, EndRecord, MetaRecord, Record, ResumeRecord, Verdict
@@ -108,7 +108,7 @@ class Runner:
             observe=observe,
             promises=promises,
         )
-        self._clock = ClockCheck.start()
+        self._clock = ClockCheck.start(together)
         self._cells: list[CellRecord] = [*past.ledger.cells] if past else []
         self._calls: list[CallRecord] = [*past.ledger.calls] if past else []
         self._resumes: list[ResumeRecord] = [*past.ledger.resumes] if past else []

@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 PROBE_S = 1.0
 """A cell that has not answered its health check within this is down."""
+NEWS_S = 0.5
+"""What the news of a server's death may take to come, after the call that the death has broken."""
 
 
 @frozen(kw_only=True)
@@ -111,8 +113,13 @@ class CellSession:
         assert self._server is not None  # alive
         return ColdClaim("process_start", "a fresh process of our own"), self._server.ready_ns
 
-    async def revive(self) -> str | None:
-        """Restart a server of ours that has ended by itself, and say so; None where nothing was needed."""
+    async def revive(self, *, broken: bool = False) -> str | None:
+        """Restart a server of ours that has ended by itself, and say so; None where nothing was needed.
+
+        `broken` says that the last call lost its connection, or got none: then the server may be dying just now.
+        """
+        if broken and self._server is not None:
+            await self._server.ended(NEWS_S)
         if self.alive:
             return None
         code = self._server.exit_code() if self._server else None

@@ -31,6 +31,7 @@ from weeyuga_core.loose_json import count, items, mapping, message_of, number, p
 from weeyuga_core.measure.wire import ndjson_lines, sse_events
 
 _HEALTH_S = 1.0
+_ANSWER_S = 10.0
 _NS_PER_MS = 1_000_000
 _PATHS = {"openai_sse": "/v1/chat/completions", "ndjson": "/api/chat"}
 _DELTAS: dict[str, Callable[[int, str], StreamEvent]] = {
@@ -117,7 +118,7 @@ class GoldenAdapter:
         return ColdProof(cached == 0, f"{cached} cached tokens")
 
     async def _prop(self, name: str) -> str | None:
-        answer = await self._http.get(f"{self._target.base_url}/props", timeout=_HEALTH_S)
+        answer = await self._http.get(f"{self._target.base_url}/props", timeout=_ANSWER_S)
         value = answer.raise_for_status().json().get(name)
         return value if isinstance(value, str) else None
 

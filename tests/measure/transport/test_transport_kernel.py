@@ -121,24 +121,6 @@ def test_a_connection_without_them_takes_no_notice_of_any() -> None:
     assert (made.stampless_reads, list(made.receive_lags_ns)) == (0, [])
 
 
-def test_the_clocks_are_read_again_where_something_came_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The first pair of readings is a millisecond apart, the second one 100 ns: its offset of 1,000 s is the right one.
-    monotonic = iter([0, 1_000_000, 2_000_000, 2_000_100])
-    wall = iter([1_000_000_900_000, 1_000_002_000_000])
-    monkeypatch.setattr(kernel, "now_ns", lambda: next(monotonic))
-    monkeypatch.setattr(kernel, "wall_ns", lambda: next(wall))
-    assert kernel.monotonic_of(1_000_001_500_000) == 1_500_000
-    assert list(monotonic) == []
-
-
-def test_of_bad_readings_the_nearest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monotonic = iter([0, 900_000, 1_000_000, 1_100_000, 2_000_000, 2_800_000])
-    wall = iter([7, 1_000_000 + 50, 9])
-    monkeypatch.setattr(kernel, "now_ns", lambda: next(monotonic))
-    monkeypatch.setattr(kernel, "wall_ns", lambda: next(wall))
-    assert kernel.monotonic_of(500_050) == 500_000
-
-
 def test_elsewhere_than_on_linux_our_own_stamps_serve_and_the_reason_is_kept(
     scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
