@@ -103,13 +103,13 @@ def in_step(step: Step, script: GoldenScript) -> Iterator[Write]:
 @contextmanager
 def reads_told_to(step: Step) -> Iterator[None]:
     """Let it know what measuring clients read."""
-    read = Connection.buffer_updated
+    took = Connection.took
 
-    def told(connection: Connection, nbytes: int) -> None:
+    def told(connection: Connection, nbytes: int, stamp_ns: int, kernel_ns: int | None = None) -> None:
         data = bytes(connection.get_buffer(-1)[:nbytes])
-        read(connection, nbytes)
+        took(connection, nbytes, stamp_ns, kernel_ns)
         step.had(data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Connection, "buffer_updated", told)
+        patch.setattr(Connection, "took", told)
         yield

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from attrs import frozen
 
 from weeyuga_core.interfaces import Ending, Read, Reply
-from weeyuga_core.measure.clock import now_ns, utc_text, wall_ns
+from weeyuga_core.measure.clock import CLOSE_NS, now_ns, utc_text, wall_ns
 from weeyuga_core.measure.exchange import Exchange, StampPoint
 from weeyuga_core.measure.http1 import ResponseFraming
 from weeyuga_core.model.plan import Timeouts
@@ -20,8 +20,8 @@ RECEIVE_BYTES = 64 * 1024
 """Receive buffer of one connection."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Bound of one response's body: reads are kept in memory until its end, small ones at three times their size."""
-ORDER_NS = 20_000
-"""Stamps of two reads may be in the wrong order by as much: each is a difference of two clocks."""
+ORDER_NS = CLOSE_NS
+"""Stamps of two reads may be in the wrong order by as much as two clocks are read apart."""
 
 
 class Flight:
